@@ -1,0 +1,111 @@
+package controlstream
+
+import "time"
+
+// Hello is the first message of hearth-init.
+type Hello struct {
+	// Protocol is the version of this protocol that hearth-init speaks.
+	Protocol int `json:"protocol"`
+	// Prewarmed says that a runtime bootstrap is already running and waits
+	// for its assignment.
+	Prewarmed bool `json:"prewarmed"`
+}
+
+// Mount asks hearth-init to bind a late directory to its place.
+type Mount struct {
+	Source   string `json:"source"` // below sandbox.LateDir
+	Target   string `json:"target"` // for example /var/task
+	ReadOnly bool   `json:"readOnly"`
+}
+
+// Assignment makes a function-less sandbox an environment of a function.
+type Assignment struct {
+	FunctionName    string `json:"functionName"`
+	FunctionVersion string `json:"functionVersion"`
+	AccountID       string `json:"accountId"`
+	Handler         string `json:"handler"`
+	// CustomerEnv are the variables that the function's owner set, PlatformEnv
+	// those that Hearth sets; reserved names are Hearth's.
+	CustomerEnv map[string]string `json:"customerEnv"`
+	PlatformEnv map[string]string `json:"platformEnv"`
+	Mounts      []Mount           `json:"mounts"`
+	// UID and GID are the function's user; never 0.
+	UID int `json:"uid"`
+	GID int `json:"gid"`
+	// Files and Processes are the resource limits of the function.
+	Files     int `json:"files"`
+	Processes int `json:"processes"`
+	// Clock is the worker's time, for sandboxes whose clock may be stale.
+	Clock time.Time `json:"clock"`
+}
+
+// InitReport says how an init phase ended.
+type InitReport struct {
+	Status   Status        `json:"status"` // StatusSuccess, StatusError, StatusExited or StatusTimeout
+	Duration time.Duration `json:"duration"`
+	// ErrorType is AWS's word, for instance Runtime.ExitError.
+	ErrorType string `json:"errorType,omitempty"`
+	// Error is what a caller gets as payload if this failure is final: what
+	// the runtime posted to init/error, or AWS's words for an exit.
+	Error []byte `json:"error,omitempty"`
+}
+
+// Invoke is one invoke; its payload travels beside it.
+type Invoke struct {
+	RequestID     string `json:"requestId"`
+	FunctionARN   string `json:"functionArn"`
+	DeadlineMs    int64  `json:"deadlineMs"` // Unix time
+	TraceID       string `json:"traceId,omitempty"`
+	ClientContext []byte `json:"clientContext,omitempty"`
+	ContentType   string `json:"contentType,omitempty"`
+}
+
+// Status is how a phase ended.
+type Status string
+
+// The statuses.
+const (
+	StatusSuccess Status = "success"
+	// StatusError: the runtime reported an error and lives on.
+	StatusError Status = "error"
+	// StatusExited: the runtime's process ended.
+	StatusExited Status = "exited"
+	// StatusTimeout: the phase ran out of time.
+	StatusTimeout Status = "timeout"
+	// StatusInitError: the invoke had to run init again, and that failed.
+	StatusInitError Status = "init-error"
+	// StatusTooLarge: the function's answer was over the limit; it lives on.
+	StatusTooLarge Status = "response-too-large"
+)
+
+// Response is the function's answer; its payload travels beside it.
+type Response struct {
+	RequestID string `json:"requestId"`
+	Status    Status `json:"status"`
+	// ErrorType is the platform's type of a failure, for the log and metrics.
+	ErrorType   string `json:"errorType,omitempty"`
+	ContentType string `json:"contentType,omitempty"`
+	// Streaming says that the runtime posted in streaming mode.
+	Streaming bool `json:"streaming,omitempty"`
+}
+
+// Done says that the invoke is over: the runtime asks for the next one, or
+// has ended.
+type Done struct {
+	RequestID string `json:"requestId"`
+	// Alive says that the runtime can take another invoke.
+	Alive bool `json:"alive"`
+	// Duration is from the runtime taking the event to its answer, or end.
+	Duration time.Duration `json:"duration"`
+	// Init is set when init ran again inside this invoke.
+	Init *InitReport `json:"init,omitempty"`
+	// LogBytes is how many log bytes hearth-init has sent so far.
+	LogBytes int64 `json:"logBytes"`
+}
+
+// LogRecord is a line, or a piece of one, that the function wrote.
+type LogRecord struct {
+	RequestID string    // empty during init
+	Time      time.Time // when hearth-init read it
+	Data      []byte    // valid during the call only
+}

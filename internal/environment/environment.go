@@ -1,0 +1,96 @@
+// Package environment holds what the services say to each other about
+// execution environments: their identity, what starts one, and how an invoke
+// in one ended. It is a leaf: plain data, no I/O.
+package environment
+
+import (
+	"time"
+
+	"hearth/internal/function"
+)
+
+// ID names an environment, ever. It is 16 lower-case hexadecimal digits: a
+// fixed length, because sandbox runtimes match identifiers by prefix.
+type ID string
+
+// WorkerID names a worker.
+type WorkerID string
+
+// Start is what assignment sends a worker to start an environment.
+type Start struct {
+	ID ID
+	// Epoch is the assignment leader's epoch; a worker refuses a lower one
+	// than the environment has seen.
+	Epoch  uint64
+	Record *function.Record // Serving is what runs
+	// LeaseEnd is when the environment's life ends; fixed at its creation.
+	LeaseEnd time.Time
+}
+
+// Started tells how an environment came to be; durations are a waterfall.
+type Started struct {
+	// Pooled says that a sandbox booted ahead of time was used.
+	Pooled bool
+	// Boot is the time to get a booted, function-less sandbox.
+	Boot time.Duration
+	// Assign is the time to mount the code, set the limits and hand over.
+	Assign time.Duration
+	// Init is the time the runtime and the function took to initialise.
+	Init time.Duration
+	// InitFailed says that the init phase failed or ran out of time: init
+	// runs again inside the first invoke, under the function's timeout.
+	InitFailed bool
+}
+
+// Lease is an environment handed to a frontend for one invoke.
+type Lease struct {
+	ID     ID
+	Worker WorkerID
+	Epoch  uint64
+	Key    function.Key
+	// Cold is set when the environment was started for this invoke.
+	Cold *Started
+}
+
+// Outcome is the class of an invoke's end: it decides what becomes of the
+// environment.
+type Outcome uint8
+
+// The outcomes.
+const (
+	// OutcomeOK: the handler returned, or raised an error that the runtime
+	// handled. The environment goes on.
+	OutcomeOK Outcome = iota
+	// OutcomeTimeout: the function's time ran out. The environment is retired.
+	OutcomeTimeout
+	// OutcomeCrash: the runtime ended or broke the protocol. Retired.
+	OutcomeCrash
+	// OutcomeOutOfMemory: the sandbox hit its memory limit. Retired.
+	OutcomeOutOfMemory
+	// OutcomeInitError: init failed inside the invoke. Retired, and new
+	// starts of this generation back off.
+	OutcomeInitError
+	// OutcomeFault: Hearth's own failure. Retired.
+	OutcomeFault
+)
+
+// Reusable says whether the environment may serve another invoke.
+func (o Outcome) Reusable() bool { return o == OutcomeOK }
+
+func (o Outcome) String() string {
+	switch o {
+	case OutcomeOK:
+		return "ok"
+	case OutcomeTimeout:
+		return "timeout"
+	case OutcomeCrash:
+		return "crash"
+	case OutcomeOutOfMemory:
+		return "out-of-memory"
+	case OutcomeInitError:
+		return "init-error"
+	case OutcomeFault:
+		return "fault"
+	}
+	return "unknown"
+}

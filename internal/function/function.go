@@ -1,0 +1,144 @@
+// Package function holds the record of a Lambda function as the control plane
+// stores it and as every other service reads it. It is a leaf: plain data, no
+// I/O. AWS's names are kept for fields that AWS shows.
+//
+// A record carries two configurations. Latest is what the API shows and what
+// the last accepted change asked for. Serving is what invokes run. They differ
+// only while an update is being prepared, or after one failed to be; a change
+// of Serving is one atomic replacement, so an invoke sees the old code and
+// configuration or the new ones, never a mixture.
+package function
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// LatestVersion is the version name of the unpublished function.
+const LatestVersion = "$LATEST"
+
+// State is where a function is in its life, in AWS's words.
+type State string
+
+// The states AWS reports.
+const (
+	Pending State = "Pending"
+	Active  State = "Active"
+	Failed  State = "Failed"
+)
+
+// UpdateStatus is how the last change of a function went, in AWS's words.
+type UpdateStatus string
+
+// The statuses AWS reports.
+const (
+	UpdateSuccessful UpdateStatus = "Successful"
+	UpdateInProgress UpdateStatus = "InProgress"
+	UpdateFailed     UpdateStatus = "Failed"
+)
+
+// Code names a stored code archive.
+type Code struct {
+	// Object is the archive's key in the object store. Each upload has a key
+	// of its own, so deleting one can never take another's bytes.
+	Object string `json:"object"`
+	// SHA256 is the archive's digest in standard base64, as AWS shows it.
+	SHA256 string `json:"sha256"`
+	// Size is the archive's size in bytes.
+	Size int64 `json:"size"`
+}
+
+// Config is everything that decides how an invoke runs.
+type Config struct {
+	Description         string            `json:"description,omitempty"`
+	Runtime             string            `json:"runtime"`
+	Role                string            `json:"role"`
+	Handler             string            `json:"handler"`
+	Timeout             int               `json:"timeout"`          // seconds, 1 to 900
+	MemorySize          int               `json:"memorySize"`       // MB, 128 to 10240
+	EphemeralStorage    int               `json:"ephemeralStorage"` // MB of /tmp, 512 to 10240
+	Environment         map[string]string `json:"environment,omitempty"`
+	Architecture        string            `json:"architecture"`
+	PackageType         string            `json:"packageType"`
+	TracingMode         string            `json:"tracingMode"`
+	LogFormat           string            `json:"logFormat"`
+	LogGroup            string            `json:"logGroup"`
+	ApplicationLogLevel string            `json:"applicationLogLevel,omitempty"`
+	SystemLogLevel      string            `json:"systemLogLevel,omitempty"`
+	Code                Code              `json:"code"`
+}
+
+// Clone returns a copy that shares nothing with c.
+func (c *Config) Clone() *Config {
+	d := *c
+	d.Environment = maps.Clone(c.Environment)
+	return &d
+}
+
+// Record is a function. Records that have been handed out are never changed:
+// a change makes a new record.
+type Record struct {
+	Account string `json:"account"`
+	Region  string `json:"region"`
+	Name    string `json:"name"`
+	// UID tells this function from an earlier one of the same name.
+	UID string `json:"uid"`
+
+	RevisionID   string    `json:"revisionId"`
+	LastModified time.Time `json:"lastModified"`
+
+	State           State  `json:"state"`
+	StateReason     string `json:"stateReason,omitempty"`
+	StateReasonCode string `json:"stateReasonCode,omitempty"`
+
+	LastUpdateStatus           UpdateStatus `json:"lastUpdateStatus,omitempty"`
+	LastUpdateStatusReason     string       `json:"lastUpdateStatusReason,omitempty"`
+	LastUpdateStatusReasonCode string       `json:"lastUpdateStatusReasonCode,omitempty"`
+
+	Tags map[string]string `json:"tags,omitempty"`
+
+	Latest *Config `json:"latest"`
+	// Serving is nil until the function has been Active for the first time.
+	Serving *Config `json:"serving,omitempty"`
+	// Generation counts the replacements of Serving. Environments belong to
+	// one generation and are retired when it is replaced.
+	Generation uint64 `json:"generation"`
+
+	// ModRevision is the store's revision of this record; not stored in it.
+	ModRevision int64 `json:"-"`
+}
+
+// Clone returns a copy that shares nothing with r.
+func (r *Record) Clone() *Record {
+	s := *r
+	s.Tags = maps.Clone(r.Tags)
+	s.Latest = r.Latest.Clone()
+	if r.Serving != nil {
+		s.Serving = r.Serving.Clone()
+	}
+	return &s
+}
+
+// ARN is the unqualified function ARN.
+func (r *Record) ARN() string {
+	return "arn:aws:lambda:" + r.Region + ":" + r.Account + ":function:" + r.Name
+}
+
+// Key names one generation of one function: the unit that environments are
+// kept for. It is comparable and cheap to hash.
+type Key struct {
+	UID        string
+	Version    string
+	Generation uint64
+}
+
+// Key is the key of what the record serves now.
+func (r *Record) Key() Key {
+	return Key{UID: r.UID, Version: LatestVersion, Generation: r.Generation}
+}
+
+// SortedTagKeys returns the keys of the record's tags in order.
+func (r *Record) SortedTagKeys() []string {
+	return slices.Sorted(maps.Keys(r.Tags))
+}
