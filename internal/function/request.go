@@ -1,0 +1,41 @@
+package function
+
+// CreateRequest asks the control plane to create a function. Shapes, bounds
+// and defaults have been checked and filled in; the archive has not been.
+type CreateRequest struct {
+	Account string
+	Name    string
+	// Config is complete but for Code, which the control plane sets.
+	Config Config
+	// Zip is the code archive as uploaded.
+	Zip  []byte
+	Tags map[string]string
+	// DryRun checks everything and changes nothing; the record that comes
+	// back shows what would have been.
+	DryRun bool
+}
+
+// CodeUpdate asks the control plane to replace a function's code.
+type CodeUpdate struct {
+	Account string
+	Name    string
+	// RevisionID, if not empty, must be the function's present one.
+	RevisionID string
+	Zip        []byte
+	// Architecture is empty to keep the function's.
+	Architecture string
+	// DryRun checks everything and changes nothing.
+	DryRun bool
+}
+
+// ConfigUpdate asks the control plane to change a function's configuration.
+type ConfigUpdate struct {
+	Account string
+	Name    string
+	// RevisionID, if not empty, must be the function's present one.
+	RevisionID string
+	// Apply changes a private copy of the latest configuration. It may be
+	// called more than once, when another change got in between, so it must
+	// do nothing else. An error from it is returned to the caller unchanged.
+	Apply func(*Config) error
+}
