@@ -1,0 +1,152 @@
+package placement
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"hearth/internal/environment"
+)
+
+// ErrNoCapacity says that no healthy worker has room for the environment.
+var ErrNoCapacity = errors.New("placement: no worker has room")
+
+// Config is what a Service needs; zero fields take their defaults.
+type Config struct {
+	// Lease is how long an environment lives at most; default 2 h. The end
+	// is spread over the last tenth.
+	Lease time.Duration
+	// Silence is how long a worker may miss heartbeats; default 10 s.
+	Silence time.Duration
+	Now     func() time.Time
+	// Random draws from [0, n); default math/rand.
+	Random func(n int64) int64
+}
+
+func (c *Config) fill() error {
+	if c.Lease == 0 {
+		c.Lease = 2 * time.Hour
+	}
+	if c.Silence == 0 {
+		c.Silence = 10 * time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Random == nil {
+		c.Random = rand.Int64N
+	}
+	if c.Lease < 0 || c.Silence < 0 {
+		return fmt.Errorf("placement: lease %v and silence %v must be positive", c.Lease, c.Silence)
+	}
+	return nil
+}
+
+// Status is a worker's heartbeat.
+type Status struct {
+	Worker environment.WorkerID
+	// CapacityMB is the memory that environments may use in all.
+	CapacityMB int
+	Draining   bool
+}
+
+// Ask is a request for a place.
+type Ask struct {
+	Environment environment.ID
+	MemoryMB    int
+}
+
+// Grant is a place.
+type Grant struct {
+	Worker   environment.WorkerID
+	LeaseEnd time.Time
+}
+
+// Service chooses workers.
+type Service struct {
+	cfg Config
+
+	mu      sync.Mutex
+	workers map[environment.WorkerID]*worker
+	grants  map[environment.ID]grant
+}
+
+type worker struct {
+	status Status
+	heard  time.Time
+	usedMB int
+}
+
+type grant struct {
+	worker   environment.WorkerID
+	memoryMB int
+}
+
+// New makes a Service.
+func New(cfg Config) (*Service, error) {
+	if err := cfg.fill(); err != nil {
+		return nil, err
+	}
+	return &Service{
+		cfg:     cfg,
+		workers: make(map[environment.WorkerID]*worker),
+		grants:  make(map[environment.ID]grant),
+	}, nil
+}
+
+// Heartbeat takes note of a worker's status.
+func (s *Service) Heartbeat(st Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.workers[st.Worker]
+	if w == nil {
+		w = &worker{}
+		s.workers[st.Worker] = w
+	}
+	w.status, w.heard = st, s.cfg.Now()
+}
+
+// Place grants a place for a new environment: best fit, that is the healthy
+// worker with the least room that is still enough, so that large environments
+// keep finding room.
+func (s *Service) Place(ask Ask) (Grant, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.cfg.Now()
+	var fit []*worker
+	for _, w := range s.workers {
+		healthy := !w.status.Draining && now.Sub(w.heard) <= s.cfg.Silence
+		if healthy && w.room() >= ask.MemoryMB {
+			fit = append(fit, w)
+		}
+	}
+	if len(fit) == 0 {
+		return Grant{}, fmt.Errorf("%w for %d MB", ErrNoCapacity, ask.MemoryMB)
+	}
+	best := slices.MinFunc(fit, func(a, b *worker) int {
+		return cmp.Or(cmp.Compare(a.room(), b.room()), cmp.Compare(a.status.Worker, b.status.Worker))
+	})
+	best.usedMB += ask.MemoryMB
+	s.grants[ask.Environment] = grant{worker: best.status.Worker, memoryMB: ask.MemoryMB}
+	jitter := time.Duration(s.cfg.Random(int64(s.cfg.Lease/10) + 1))
+	return Grant{Worker: best.status.Worker, LeaseEnd: now.Add(s.cfg.Lease - jitter)}, nil
+}
+
+// Return ends a grant: the environment is gone or never came to be. Returning
+// twice is harmless.
+func (s *Service) Return(id environment.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g, ok := s.grants[id]
+	if !ok {
+		return
+	}
+	delete(s.grants, id)
+	s.workers[g.worker].usedMB -= g.memoryMB
+}
+
+func (w *worker) room() int { return w.status.CapacityMB - w.usedMB }

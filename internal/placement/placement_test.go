@@ -1,0 +1,105 @@
+package placement
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"hearth/internal/environment"
+)
+
+func TestPlace(t *testing.T) {
+	now := time.Unix(1000, 0)
+	s, err := New(Config{Lease: time.Hour, Now: func() time.Time { return now }, Random: func(n int64) int64 { return n - 1 }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Place(Ask{"e0", 128}); !errors.Is(err, ErrNoCapacity) {
+		t.Fatalf("without workers: got %v", err)
+	}
+	s.Heartbeat(Status{Worker: "big", CapacityMB: 1000})
+	s.Heartbeat(Status{Worker: "small", CapacityMB: 300})
+
+	steps := []struct {
+		id   environment.ID
+		mb   int
+		want environment.WorkerID
+	}{
+		{"e1", 200, "small"}, // best fit
+		{"e2", 200, "big"},   // small has 100 left
+		{"e3", 100, "small"},
+		{"e4", 800, "big"},
+	}
+	for _, st := range steps {
+		g, err := s.Place(Ask{st.id, st.mb})
+		if err != nil || g.Worker != st.want {
+			t.Fatalf("%s: got %v, %v; want %s", st.id, g.Worker, err, st.want)
+		}
+		if want := now.Add(54 * time.Minute); !g.LeaseEnd.Equal(want) {
+			t.Fatalf("%s: lease ends %v, want %v (a tenth before an hour)", st.id, g.LeaseEnd, want)
+		}
+	}
+	if _, err := s.Place(Ask{"e5", 1}); !errors.Is(err, ErrNoCapacity) {
+		t.Fatalf("when full: got %v", err)
+	}
+	s.Return("e4")
+	s.Return("e4")
+	if g, err := s.Place(Ask{"e6", 800}); err != nil || g.Worker != "big" {
+		t.Fatalf("after a return: got %v, %v", g, err)
+	}
+}
+
+func TestUnhealthyWorkersGetNothing(t *testing.T) {
+	now := time.Unix(1000, 0)
+	s, _ := New(Config{Silence: 10 * time.Second, Now: func() time.Time { return now }})
+	s.Heartbeat(Status{Worker: "w", CapacityMB: 1000})
+	now = now.Add(11 * time.Second)
+	if _, err := s.Place(Ask{"e1", 1}); !errors.Is(err, ErrNoCapacity) {
+		t.Fatalf("silent worker: got %v", err)
+	}
+	s.Heartbeat(Status{Worker: "w", CapacityMB: 1000, Draining: true})
+	if _, err := s.Place(Ask{"e1", 1}); !errors.Is(err, ErrNoCapacity) {
+		t.Fatalf("draining worker: got %v", err)
+	}
+}
+
+// TestNeverOvercommitted drives random places and returns and checks that no
+// worker's grants exceed its capacity.
+func TestNeverOvercommitted(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s, _ := New(Config{})
+		capacity := map[environment.WorkerID]int{"a": 500, "b": 900}
+		for id, mb := range capacity {
+			s.Heartbeat(Status{Worker: id, CapacityMB: mb})
+		}
+		held := map[environment.ID]struct {
+			worker environment.WorkerID
+			mb     int
+		}{}
+		for i := range rapid.IntRange(1, 60).Draw(t, "steps") {
+			id := environment.ID(rune('A' + i))
+			mb := rapid.IntRange(1, 400).Draw(t, "mb")
+			if g, err := s.Place(Ask{id, mb}); err == nil {
+				held[id] = struct {
+					worker environment.WorkerID
+					mb     int
+				}{g.Worker, mb}
+			}
+			if back := environment.ID(rune('A' + rapid.IntRange(0, i).Draw(t, "back"))); rapid.Bool().Draw(t, "return") {
+				s.Return(back)
+				delete(held, back)
+			}
+			used := map[environment.WorkerID]int{}
+			for _, h := range held {
+				used[h.worker] += h.mb
+			}
+			for id, mb := range used {
+				if mb > capacity[id] {
+					t.Fatalf("worker %s holds %d MB of %d", id, mb, capacity[id])
+				}
+			}
+		}
+	})
+}
