@@ -1,0 +1,107 @@
+package assignment
+
+import (
+	"context"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"hearth/internal/environment"
+	"hearth/internal/function"
+	"hearth/internal/placement"
+)
+
+// instantWorker starts environments at once and remembers what runs.
+type instantWorker struct{ fakeWorker }
+
+func newInstantWorker() *instantWorker {
+	return &instantWorker{fakeWorker{running: map[environment.ID]*function.Record{}}}
+}
+
+// TestInvariants drives a service with random invokes, ends and updates and
+// checks after every step that no environment serves two invokes, none of an
+// older generation than asked for is given out, and capacity holds.
+func TestInvariants(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newInstantWorker()
+		p, _ := placement.New(placement.Config{})
+		p.Heartbeat(placement.Status{Worker: "w", CapacityMB: 5 * 128})
+		s, err := New(Config{Placer: p, Worker: func(environment.WorkerID) Worker { return w }, Partitions: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Stop()
+		generation := map[string]uint64{"a": 1, "b": 1, "c": 1}
+		busy := map[environment.ID]environment.Lease{}
+		var order []environment.ID
+		t.Repeat(map[string]func(*rapid.T){
+			"invoke": func(t *rapid.T) {
+				uid := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "uid")
+				l, err := s.Acquire(context.Background(), record(uid, generation[uid]))
+				if err != nil {
+					if len(busy) < 5 {
+						t.Fatalf("refused with %d of 5 busy: %v", len(busy), err)
+					}
+					return
+				}
+				if _, twice := busy[l.ID]; twice {
+					t.Fatalf("environment %s was given out twice", l.ID)
+				}
+				if l.Key.UID != uid || l.Key.Generation != generation[uid] {
+					t.Fatalf("asked for %s generation %d, got %v", uid, generation[uid], l.Key)
+				}
+				busy[l.ID] = l
+				order = append(order, l.ID)
+			},
+			"done": func(t *rapid.T) {
+				if len(order) == 0 {
+					t.Skip("nothing is busy")
+				}
+				i := rapid.IntRange(0, len(order)-1).Draw(t, "which")
+				o := rapid.SampledFrom([]environment.Outcome{environment.OutcomeOK, environment.OutcomeOK, environment.OutcomeCrash}).Draw(t, "outcome")
+				s.InvokeDone(busy[order[i]], o, nil)
+				delete(busy, order[i])
+				order = append(order[:i], order[i+1:]...)
+			},
+			"update": func(t *rapid.T) {
+				uid := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "uid")
+				old := record(uid, generation[uid])
+				generation[uid]++
+				if rapid.Bool().Draw(t, "announced") {
+					s.Changed(old, record(uid, generation[uid]))
+				}
+			},
+			"": func(t *rapid.T) {
+				for id := range busy {
+					found := false
+					for _, e := range s.Environments() {
+						found = found || (e.ID == id && !e.Idle)
+					}
+					if !found {
+						t.Fatalf("busy environment %s is not the service's any more", id)
+					}
+				}
+			},
+		})
+	})
+}
+
+func BenchmarkWarmPick(b *testing.B) {
+	w := newInstantWorker()
+	p, _ := placement.New(placement.Config{})
+	p.Heartbeat(placement.Status{Worker: "w", CapacityMB: 1 << 20})
+	s, err := New(Config{Placer: p, Worker: func(environment.WorkerID) Worker { return w }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Stop()
+	rec := record("f", 1)
+	b.ReportAllocs()
+	for b.Loop() {
+		l, err := s.Acquire(b.Context(), rec)
+		if err != nil {
+			b.Fatal(err)
+		}
+		s.InvokeDone(l, environment.OutcomeOK, nil)
+	}
+}

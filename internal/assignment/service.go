@@ -1,0 +1,136 @@
+package assignment
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"hearth/internal/environment"
+	"hearth/internal/function"
+)
+
+// ErrStopped says that the service is shutting down.
+var ErrStopped = errors.New("assignment: the service is stopping")
+
+// BackoffError says that the function's init has failed several times in a
+// row and no new environment is started yet. Payload is the last failure, in
+// the words that the function's caller was given.
+type BackoffError struct {
+	Payload []byte
+	Until   time.Time
+}
+
+func (e *BackoffError) Error() string {
+	return "assignment: init keeps failing; the next start is tried at " + e.Until.Format(time.RFC3339Nano)
+}
+
+// Service hands out environments.
+type Service struct {
+	cfg        Config
+	seed       maphash.Seed
+	partitions []*partition
+	// starts bounds the environments being started in the whole service.
+	starts  chan struct{}
+	leaving departures
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup
+}
+
+// New makes a Service; Start starts it.
+func New(cfg Config) (*Service, error) {
+	if err := cfg.fill(); err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg, seed: maphash.MakeSeed(), starts: make(chan struct{}, cfg.Starts)}
+	s.leaving.changed = make(chan struct{})
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	for range cfg.Partitions {
+		s.partitions = append(s.partitions, newPartition(s))
+	}
+	return s, nil
+}
+
+// Start begins to expire idle environments.
+func (s *Service) Start() {
+	s.wg.Go(func() {
+		tick := time.NewTicker(s.cfg.Janitor)
+		defer tick.Stop()
+		for {
+			select {
+			case <-s.ctx.Done():
+				return
+			case now := <-tick.C:
+				for _, p := range s.partitions {
+					p.expire(now)
+				}
+			}
+		}
+	})
+}
+
+// Stop refuses new work, retires every environment and waits until starts and
+// stops in flight have ended.
+func (s *Service) Stop() {
+	s.cancel(ErrStopped)
+	for _, p := range s.partitions {
+		p.stop()
+	}
+	s.wg.Wait()
+}
+
+func (s *Service) partition(uid string) *partition {
+	return s.partitions[maphash.String(s.seed, uid)%uint64(len(s.partitions))]
+}
+
+// Acquire leases an environment of the record's serving generation: an idle
+// one, or else whichever comes first of a new one and one that turns idle.
+func (s *Service) Acquire(ctx context.Context, rec *function.Record) (environment.Lease, error) {
+	return s.partition(rec.UID).acquire(ctx, rec)
+}
+
+// InvokeDone is the worker's report that an invoke has ended. For
+// OutcomeInitError, payload is what the caller was told.
+func (s *Service) InvokeDone(l environment.Lease, outcome environment.Outcome, payload []byte) {
+	s.partition(l.Key.UID).invokeDone(l, outcome, payload)
+}
+
+// Lost is the worker's report that an environment ended by itself.
+func (s *Service) Lost(uid string, id environment.ID) {
+	s.partition(uid).lost(id)
+}
+
+// Changed takes note that a function has changed or is gone (now nil), so
+// that environments of an old generation end without waiting for an invoke.
+func (s *Service) Changed(old, now *function.Record) {
+	switch {
+	case now == nil && old != nil:
+		s.partition(old.UID).retireFunction(old.UID, 0)
+	case now != nil:
+		if old != nil && old.UID != now.UID {
+			s.partition(old.UID).retireFunction(old.UID, 0)
+		}
+		s.partition(now.UID).retireFunction(now.UID, now.Generation)
+	}
+}
+
+// Environment describes one environment for operators.
+type Environment struct {
+	ID       environment.ID
+	Worker   environment.WorkerID
+	Key      function.Key
+	Idle     bool
+	LeaseEnd time.Time
+}
+
+// Environments lists what the service owns, in no order.
+func (s *Service) Environments() []Environment {
+	var all []Environment
+	for _, p := range s.partitions {
+		all = p.list(all)
+	}
+	return all
+}
