@@ -244,7 +244,7 @@ func TestInitBackoff(t *testing.T) {
 			r.InvokeDone(r.acquire(f), environment.OutcomeInitError, []byte("boom"))
 		}
 		_, err := r.Acquire(r.t.Context(), f)
-		var back *BackoffError
+		var back *environment.BackoffError
 		if !errors.As(err, &back) || string(back.Payload) != "boom" {
 			r.t.Fatalf("after two failures: got %v, want the last failure at once", err)
 		}

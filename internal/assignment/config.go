@@ -9,12 +9,11 @@ import (
 	"time"
 
 	"hearth/internal/environment"
-	"hearth/internal/placement"
 )
 
 // Placer grants places on workers.
 type Placer interface {
-	Place(placement.Ask) (placement.Grant, error)
+	Place(environment.PlaceRequest) (environment.Place, error)
 	Return(environment.ID)
 }
 
@@ -55,6 +54,9 @@ type Config struct {
 	// with each further one up to MaxBackoff. Defaults 250 ms and 10 s.
 	Backoff    time.Duration
 	MaxBackoff time.Duration
+	// Patience is how long an invoke waits for an environment before it is
+	// throttled; default 1 min.
+	Patience time.Duration
 	// Janitor is how often idle environments are looked through; default 1 s.
 	Janitor time.Duration
 
@@ -81,6 +83,7 @@ func (c *Config) fill() error {
 	defDuration(&c.LeaseMargin, time.Minute)
 	defDuration(&c.Backoff, 250*time.Millisecond)
 	defDuration(&c.MaxBackoff, 10*time.Second)
+	defDuration(&c.Patience, time.Minute)
 	defDuration(&c.Janitor, time.Second)
 	if c.NewID == nil {
 		c.NewID = NewID

@@ -9,7 +9,6 @@ import (
 	"hearth/internal/awserr"
 	"hearth/internal/environment"
 	"hearth/internal/function"
-	"hearth/internal/placement"
 )
 
 // launch gets a place for an environment and starts it there, making room
@@ -21,7 +20,7 @@ func (s *Service) launch(ctx context.Context, e *env, rec *function.Record) (*en
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	grant, err := s.place(ctx, placement.Ask{Environment: e.id, MemoryMB: rec.Serving.MemorySize})
+	grant, err := s.place(ctx, environment.PlaceRequest{ID: e.id, MemoryMB: rec.Serving.MemorySize})
 	if err != nil {
 		return nil, err
 	}
@@ -38,24 +37,24 @@ func (s *Service) launch(ctx context.Context, e *env, rec *function.Record) (*en
 
 // place asks placement until there is room: it waits for environments that
 // are on their way out, and retires idle ones, before it gives up.
-func (s *Service) place(ctx context.Context, ask placement.Ask) (placement.Grant, error) {
+func (s *Service) place(ctx context.Context, ask environment.PlaceRequest) (environment.Place, error) {
 	for {
 		changed, leaving := s.leaving.watch()
 		grant, err := s.cfg.Placer.Place(ask)
 		switch {
-		case !errors.Is(err, placement.ErrNoCapacity):
+		case !errors.Is(err, environment.ErrNoCapacity):
 			return grant, err
 		case leaving:
 			select {
 			case <-changed:
 			case <-ctx.Done():
-				return placement.Grant{}, context.Cause(ctx)
+				return environment.Place{}, context.Cause(ctx)
 			}
 		case !s.evict():
 			if _, leaving = s.leaving.watch(); leaving {
 				continue // one began to leave since we looked
 			}
-			return placement.Grant{}, awserr.Throttled(awserr.ReasonConcurrentInvocationLimit)
+			return environment.Place{}, awserr.Throttled(awserr.ReasonConcurrentInvocationLimit)
 		}
 	}
 }

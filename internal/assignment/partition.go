@@ -79,7 +79,7 @@ func (p *partition) acquire(ctx context.Context, rec *function.Record) (environm
 		return p.lease(e), nil
 	}
 	if now.Before(pl.retryAt) {
-		err := &BackoffError{Payload: pl.failure, Until: pl.retryAt}
+		err := &environment.BackoffError{Payload: pl.failure, Until: pl.retryAt}
 		p.mu.Unlock()
 		return environment.Lease{}, err
 	}
@@ -88,9 +88,14 @@ func (p *partition) acquire(ctx context.Context, rec *function.Record) (environm
 	p.startMore(pl, now)
 	p.mu.Unlock()
 
+	patience := time.NewTimer(p.svc.cfg.Patience)
+	defer patience.Stop()
 	select {
 	case a := <-w.ch:
 		return a.lease, a.err
+	case <-patience.C:
+		p.abandon(pl, w)
+		return environment.Lease{}, awserr.Throttled(awserr.ReasonConcurrentInvocationLimit)
 	case <-ctx.Done():
 		p.abandon(pl, w)
 		return environment.Lease{}, context.Cause(ctx)
@@ -280,6 +285,6 @@ func (p *partition) noteInit(pl *pool, e *env, outcome environment.Outcome, payl
 	}
 	pl.retryAt = now.Add(pause)
 	for len(pl.waiters) > 0 {
-		p.answerFirst(pl, answer{err: &BackoffError{Payload: payload, Until: pl.retryAt}})
+		p.answerFirst(pl, answer{err: &environment.BackoffError{Payload: payload, Until: pl.retryAt}})
 	}
 }

@@ -14,18 +14,6 @@ import (
 // ErrStopped says that the service is shutting down.
 var ErrStopped = errors.New("assignment: the service is stopping")
 
-// BackoffError says that the function's init has failed several times in a
-// row and no new environment is started yet. Payload is the last failure, in
-// the words that the function's caller was given.
-type BackoffError struct {
-	Payload []byte
-	Until   time.Time
-}
-
-func (e *BackoffError) Error() string {
-	return "assignment: init keeps failing; the next start is tried at " + e.Until.Format(time.RFC3339Nano)
-}
-
 // Service hands out environments.
 type Service struct {
 	cfg        Config

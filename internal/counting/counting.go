@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hearth/internal/awserr"
+	"hearth/internal/invocation"
 )
 
 // RequestsPerUnit is AWS's request rate quota: ten requests a second for each
@@ -57,22 +58,20 @@ type account struct {
 	arrival atomic.Int64
 }
 
-// Unit is one admitted invoke. Its zero value releases nothing.
-type Unit struct{ account *account }
+// unit is one admitted invoke of an account. It is the account itself under
+// another name, so that handing it out allocates nothing.
+type unit account
 
-// Release gives the unit back; it must be called exactly once.
-func (u Unit) Release() {
-	if u.account == nil {
-		return
-	}
-	if u.account.inFlight.Add(-1) < 0 {
+// Release implements invocation.Unit.
+func (u *unit) Release() {
+	if u.inFlight.Add(-1) < 0 {
 		panic("counting: a unit was released twice")
 	}
 }
 
 // Admit takes a unit of the account's concurrency, or answers AWS's 429 with
 // its reason.
-func (s *Service) Admit(accountID string) (Unit, error) {
+func (s *Service) Admit(accountID string) (invocation.Unit, error) {
 	v, ok := s.accounts.Load(accountID)
 	if !ok {
 		v, _ = s.accounts.LoadOrStore(accountID, &account{})
@@ -80,13 +79,13 @@ func (s *Service) Admit(accountID string) (Unit, error) {
 	a := v.(*account)
 	if a.inFlight.Add(1) > int64(s.cfg.AccountConcurrency) {
 		a.inFlight.Add(-1)
-		return Unit{}, awserr.Throttled(awserr.ReasonConcurrentInvocationLimit)
+		return nil, awserr.Throttled(awserr.ReasonConcurrentInvocationLimit)
 	}
 	if !s.conform(a) {
 		a.inFlight.Add(-1)
-		return Unit{}, awserr.Throttled(awserr.ReasonCallerRateLimit)
+		return nil, awserr.Throttled(awserr.ReasonCallerRateLimit)
 	}
-	return Unit{account: a}, nil
+	return (*unit)(a), nil
 }
 
 // conform is GCRA with a burst of one second's worth of requests.

@@ -45,7 +45,9 @@ func TestRate(t *testing.T) {
 	s, _ := New(Config{AccountConcurrency: 5, Now: func() time.Time { return now }})
 	admit := func() error {
 		u, err := s.Admit("1")
-		u.Release()
+		if err == nil {
+			u.Release()
+		}
 		return err
 	}
 	for i := range 5 * RequestsPerUnit {

@@ -4,6 +4,7 @@
 package environment
 
 import (
+	"errors"
 	"time"
 
 	"hearth/internal/function"
@@ -25,6 +26,38 @@ type Start struct {
 	Record *function.Record // Serving is what runs
 	// LeaseEnd is when the environment's life ends; fixed at its creation.
 	LeaseEnd time.Time
+}
+
+// PlaceRequest asks placement for a worker.
+type PlaceRequest struct {
+	ID       ID
+	MemoryMB int
+}
+
+// Place is a granted place for an environment, with its lease.
+type Place struct {
+	Worker   WorkerID
+	LeaseEnd time.Time
+}
+
+// ErrNoCapacity says that no healthy worker has room for an environment.
+var ErrNoCapacity = errors.New("no worker has room for the environment")
+
+// ErrNotAccepted is what a worker answers when it has not taken an invoke: the
+// environment is gone or busy, or the lease's epoch is stale. Only then may
+// the invoke be tried elsewhere.
+var ErrNotAccepted = errors.New("the worker did not accept the invoke")
+
+// BackoffError says that a function's init has failed several times in a row
+// and that no new environment is started yet. Payload is the last failure, in
+// the words that the function's caller was given.
+type BackoffError struct {
+	Payload []byte
+	Until   time.Time
+}
+
+func (e *BackoffError) Error() string {
+	return "init keeps failing; the next start is tried at " + e.Until.Format(time.RFC3339Nano)
 }
 
 // Started tells how an environment came to be; durations are a waterfall.

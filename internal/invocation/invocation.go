@@ -47,6 +47,10 @@ type Response struct {
 	Run time.Duration
 }
 
+// Unit is one admitted unit of concurrency; Release gives it back and is
+// called exactly once.
+type Unit interface{ Release() }
+
 // Timeline is the waterfall of one invoke. A zero step did not happen.
 type Timeline struct {
 	Count  time.Duration // admission by counting

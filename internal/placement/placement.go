@@ -2,7 +2,6 @@ package placement
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -11,9 +10,6 @@ import (
 
 	"hearth/internal/environment"
 )
-
-// ErrNoCapacity says that no healthy worker has room for the environment.
-var ErrNoCapacity = errors.New("placement: no worker has room")
 
 // Config is what a Service needs; zero fields take their defaults.
 type Config struct {
@@ -52,18 +48,6 @@ type Status struct {
 	// CapacityMB is the memory that environments may use in all.
 	CapacityMB int
 	Draining   bool
-}
-
-// Ask is a request for a place.
-type Ask struct {
-	Environment environment.ID
-	MemoryMB    int
-}
-
-// Grant is a place.
-type Grant struct {
-	Worker   environment.WorkerID
-	LeaseEnd time.Time
 }
 
 // Service chooses workers.
@@ -113,7 +97,7 @@ func (s *Service) Heartbeat(st Status) {
 // Place grants a place for a new environment: best fit, that is the healthy
 // worker with the least room that is still enough, so that large environments
 // keep finding room.
-func (s *Service) Place(ask Ask) (Grant, error) {
+func (s *Service) Place(ask environment.PlaceRequest) (environment.Place, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.cfg.Now()
@@ -125,15 +109,15 @@ func (s *Service) Place(ask Ask) (Grant, error) {
 		}
 	}
 	if len(fit) == 0 {
-		return Grant{}, fmt.Errorf("%w for %d MB", ErrNoCapacity, ask.MemoryMB)
+		return environment.Place{}, fmt.Errorf("placement: %w (%d MB)", environment.ErrNoCapacity, ask.MemoryMB)
 	}
 	best := slices.MinFunc(fit, func(a, b *worker) int {
 		return cmp.Or(cmp.Compare(a.room(), b.room()), cmp.Compare(a.status.Worker, b.status.Worker))
 	})
 	best.usedMB += ask.MemoryMB
-	s.grants[ask.Environment] = grant{worker: best.status.Worker, memoryMB: ask.MemoryMB}
+	s.grants[ask.ID] = grant{worker: best.status.Worker, memoryMB: ask.MemoryMB}
 	jitter := time.Duration(s.cfg.Random(int64(s.cfg.Lease/10) + 1))
-	return Grant{Worker: best.status.Worker, LeaseEnd: now.Add(s.cfg.Lease - jitter)}, nil
+	return environment.Place{Worker: best.status.Worker, LeaseEnd: now.Add(s.cfg.Lease - jitter)}, nil
 }
 
 // Return ends a grant: the environment is gone or never came to be. Returning

@@ -16,7 +16,7 @@ func TestPlace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Place(Ask{"e0", 128}); !errors.Is(err, ErrNoCapacity) {
+	if _, err := s.Place(ask("e0", 128)); !errors.Is(err, environment.ErrNoCapacity) {
 		t.Fatalf("without workers: got %v", err)
 	}
 	s.Heartbeat(Status{Worker: "big", CapacityMB: 1000})
@@ -33,7 +33,7 @@ func TestPlace(t *testing.T) {
 		{"e4", 800, "big"},
 	}
 	for _, st := range steps {
-		g, err := s.Place(Ask{st.id, st.mb})
+		g, err := s.Place(ask(st.id, st.mb))
 		if err != nil || g.Worker != st.want {
 			t.Fatalf("%s: got %v, %v; want %s", st.id, g.Worker, err, st.want)
 		}
@@ -41,12 +41,12 @@ func TestPlace(t *testing.T) {
 			t.Fatalf("%s: lease ends %v, want %v (a tenth before an hour)", st.id, g.LeaseEnd, want)
 		}
 	}
-	if _, err := s.Place(Ask{"e5", 1}); !errors.Is(err, ErrNoCapacity) {
+	if _, err := s.Place(ask("e5", 1)); !errors.Is(err, environment.ErrNoCapacity) {
 		t.Fatalf("when full: got %v", err)
 	}
 	s.Return("e4")
 	s.Return("e4")
-	if g, err := s.Place(Ask{"e6", 800}); err != nil || g.Worker != "big" {
+	if g, err := s.Place(ask("e6", 800)); err != nil || g.Worker != "big" {
 		t.Fatalf("after a return: got %v, %v", g, err)
 	}
 }
@@ -56,11 +56,11 @@ func TestUnhealthyWorkersGetNothing(t *testing.T) {
 	s, _ := New(Config{Silence: 10 * time.Second, Now: func() time.Time { return now }})
 	s.Heartbeat(Status{Worker: "w", CapacityMB: 1000})
 	now = now.Add(11 * time.Second)
-	if _, err := s.Place(Ask{"e1", 1}); !errors.Is(err, ErrNoCapacity) {
+	if _, err := s.Place(ask("e1", 1)); !errors.Is(err, environment.ErrNoCapacity) {
 		t.Fatalf("silent worker: got %v", err)
 	}
 	s.Heartbeat(Status{Worker: "w", CapacityMB: 1000, Draining: true})
-	if _, err := s.Place(Ask{"e1", 1}); !errors.Is(err, ErrNoCapacity) {
+	if _, err := s.Place(ask("e1", 1)); !errors.Is(err, environment.ErrNoCapacity) {
 		t.Fatalf("draining worker: got %v", err)
 	}
 }
@@ -81,7 +81,7 @@ func TestNeverOvercommitted(t *testing.T) {
 		for i := range rapid.IntRange(1, 60).Draw(t, "steps") {
 			id := environment.ID(rune('A' + i))
 			mb := rapid.IntRange(1, 400).Draw(t, "mb")
-			if g, err := s.Place(Ask{id, mb}); err == nil {
+			if g, err := s.Place(ask(id, mb)); err == nil {
 				held[id] = struct {
 					worker environment.WorkerID
 					mb     int
@@ -102,4 +102,8 @@ func TestNeverOvercommitted(t *testing.T) {
 			}
 		}
 	})
+}
+
+func ask(id environment.ID, mb int) environment.PlaceRequest {
+	return environment.PlaceRequest{ID: id, MemoryMB: mb}
 }

@@ -1,0 +1,150 @@
+package frontend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"hearth/internal/awserr"
+	"hearth/internal/environment"
+	"hearth/internal/function"
+	"hearth/internal/invocation"
+)
+
+// attempts bounds how many environments are tried for one invoke.
+const attempts = 4
+
+// Catalog resolves functions from memory.
+type Catalog interface {
+	Lookup(account, name string) (*function.Record, bool)
+}
+
+// Counter admits invokes.
+type Counter interface {
+	Admit(account string) (invocation.Unit, error)
+}
+
+// Assigner leases environments.
+type Assigner interface {
+	Acquire(context.Context, *function.Record) (environment.Lease, error)
+}
+
+// Worker runs an invoke in an environment. It releases the unit exactly
+// once, when the invoke is over, which may be after it has returned the
+// answer; an invoke that it has not accepted keeps its unit.
+type Worker interface {
+	Invoke(ctx context.Context, l environment.Lease, req *invocation.Request, unit invocation.Unit) (*invocation.Response, error)
+}
+
+// Config is what a Service needs.
+type Config struct {
+	Catalog  Catalog
+	Counter  Counter
+	Assigner Assigner
+	Worker   func(environment.WorkerID) Worker
+	Region   string
+	Log      *slog.Logger
+}
+
+// Service answers invokes.
+type Service struct{ cfg Config }
+
+// New makes a Service.
+func New(cfg Config) (*Service, error) {
+	if cfg.Catalog == nil || cfg.Counter == nil || cfg.Assigner == nil || cfg.Worker == nil {
+		return nil, errors.New("frontend: a catalog, a counter, an assigner and workers are needed")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Service{cfg: cfg}, nil
+}
+
+// Check says whether the function could be invoked now; it is what a DryRun
+// asks.
+func (s *Service) Check(_ context.Context, account, name, qualifier string) error {
+	_, err := s.resolve(account, name, qualifier)
+	return err
+}
+
+// resolve finds the function and whether it can run.
+func (s *Service) resolve(account, name, qualifier string) (*function.Record, error) {
+	rec, ok := s.cfg.Catalog.Lookup(account, name)
+	if !ok || (qualifier != "" && qualifier != function.LatestVersion) {
+		arn := fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s", s.cfg.Region, account, name)
+		if qualifier == "" {
+			qualifier = function.LatestVersion
+		}
+		return nil, awserr.New("ResourceNotFoundException", "Function not found: %s:%s", arn, qualifier)
+	}
+	if rec.State != function.Active || rec.Serving == nil {
+		return nil, awserr.New("ResourceConflictException",
+			"The operation cannot be performed at this time. The function is currently in the following state: %s", rec.State)
+	}
+	return rec, nil
+}
+
+// Invoke runs the function and returns its answer and where the time went.
+func (s *Service) Invoke(ctx context.Context, account, name, qualifier string, req *invocation.Request) (*invocation.Response, *invocation.Timeline, error) {
+	var t invocation.Timeline
+	rec, err := s.resolve(account, name, qualifier)
+	if err != nil {
+		return nil, &t, err
+	}
+	clock := time.Now()
+	unit, err := s.cfg.Counter.Admit(account)
+	if err != nil {
+		return nil, &t, err
+	}
+	t.Count = time.Since(clock)
+
+	for try := 1; ; try++ {
+		clock = time.Now()
+		lease, err := s.cfg.Assigner.Acquire(ctx, rec)
+		t.Assign += time.Since(clock)
+		if err != nil {
+			unit.Release()
+			res, err := s.refused(rec, req, err)
+			return res, &t, err
+		}
+		t.Cold = lease.Cold
+
+		clock = time.Now()
+		res, err := s.cfg.Worker(lease.Worker).Invoke(ctx, lease, req, unit)
+		t.Run = time.Since(clock)
+		if err == nil {
+			return res, &t, nil
+		}
+		if !errors.Is(err, environment.ErrNotAccepted) {
+			s.cfg.Log.Error("invoke failed", "request", req.ID, "function", rec.ARN(), "error", err)
+			return nil, &t, awserr.Internal()
+		}
+		if try == attempts {
+			unit.Release()
+			s.cfg.Log.Error("no worker accepted the invoke", "request", req.ID, "function", rec.ARN(), "attempts", try)
+			return nil, &t, awserr.Internal()
+		}
+		// The function may have changed while the invoke waited.
+		if now, ok := s.cfg.Catalog.Lookup(account, name); ok && now.UID == rec.UID && now.Serving != nil {
+			rec = now
+		}
+	}
+}
+
+// refused turns a failure to get an environment into what the caller sees.
+func (s *Service) refused(rec *function.Record, req *invocation.Request, err error) (*invocation.Response, error) {
+	var back *environment.BackoffError
+	if errors.As(err, &back) {
+		return &invocation.Response{
+			Payload: back.Payload, FunctionError: "Unhandled", Version: function.LatestVersion,
+			Outcome: environment.OutcomeInitError,
+		}, nil
+	}
+	if e, ok := awserr.As(err); ok {
+		return nil, e
+	}
+	s.cfg.Log.Error("no environment", "request", req.ID, "function", rec.ARN(), "error", err)
+	return nil, awserr.Internal()
+}

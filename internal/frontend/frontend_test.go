@@ -1,0 +1,184 @@
+package frontend
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"hearth/internal/awserr"
+	"hearth/internal/counting"
+	"hearth/internal/environment"
+	"hearth/internal/function"
+	"hearth/internal/invocation"
+)
+
+type catalog map[string]*function.Record
+
+func (c catalog) Lookup(_, name string) (*function.Record, bool) {
+	r, ok := c[name]
+	return r, ok
+}
+
+// assigner gives out leases, or fails.
+type assigner struct {
+	err   error
+	asked []*function.Record
+}
+
+func (a *assigner) Acquire(_ context.Context, r *function.Record) (environment.Lease, error) {
+	a.asked = append(a.asked, r)
+	return environment.Lease{ID: environment.ID(r.UID)}, a.err
+}
+
+// worker answers with each of its errors in turn, then with success.
+type worker struct {
+	errs  []error
+	calls int
+}
+
+func (w *worker) Invoke(_ context.Context, _ environment.Lease, req *invocation.Request, unit invocation.Unit) (*invocation.Response, error) {
+	w.calls++
+	if len(w.errs) > 0 {
+		err := w.errs[0]
+		w.errs = w.errs[1:]
+		if !errors.Is(err, environment.ErrNotAccepted) {
+			unit.Release()
+		}
+		return nil, err
+	}
+	unit.Release()
+	return &invocation.Response{Payload: req.Payload}, nil
+}
+
+type rig struct {
+	*Service
+	assigner *assigner
+	worker   *worker
+	counter  *counting.Service
+}
+
+func newRig(t *testing.T, functions catalog) rig {
+	t.Helper()
+	c, err := counting.New(counting.Config{AccountConcurrency: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rig{assigner: &assigner{}, worker: &worker{}, counter: c}
+	r.Service, err = New(Config{
+		Catalog: functions, Counter: c, Assigner: r.assigner, Region: "us-east-1",
+		Worker: func(environment.WorkerID) Worker { return r.worker },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (r rig) invoke(name, qualifier string) (*invocation.Response, error) {
+	res, _, err := r.Invoke(context.Background(), "1", name, qualifier, &invocation.Request{ID: "r", Payload: []byte("in")})
+	return res, err
+}
+
+func active(uid string) *function.Record {
+	return &function.Record{UID: uid, State: function.Active, Serving: &function.Config{}}
+}
+
+func TestResolve(t *testing.T) {
+	r := newRig(t, catalog{
+		"up":      active("1"),
+		"pending": {State: function.Pending},
+		"failed":  {State: function.Failed},
+	})
+	tests := []struct{ name, qualifier, wantCode string }{
+		{"up", "", ""},
+		{"up", "$LATEST", ""},
+		{"up", "7", "ResourceNotFoundException"},
+		{"none", "", "ResourceNotFoundException"},
+		{"pending", "", "ResourceConflictException"},
+		{"failed", "", "ResourceConflictException"},
+	}
+	for _, tt := range tests {
+		_, err := r.invoke(tt.name, tt.qualifier)
+		got := ""
+		if e, ok := awserr.As(err); ok {
+			got = e.Code
+		}
+		if got != tt.wantCode {
+			t.Errorf("%s:%s: got %v, want %q", tt.name, tt.qualifier, err, tt.wantCode)
+		}
+	}
+	if n := r.counter.InFlight("1"); n != 0 {
+		t.Errorf("%d units held at the end", n)
+	}
+}
+
+func TestRetriesOnlyWhatWasNotAccepted(t *testing.T) {
+	tests := []struct {
+		name      string
+		errs      []error
+		wantCalls int
+		wantOK    bool
+	}{
+		{"accepted", nil, 1, true},
+		{"refused once", []error{environment.ErrNotAccepted}, 2, true},
+		{"refused always", []error{environment.ErrNotAccepted, environment.ErrNotAccepted, environment.ErrNotAccepted, environment.ErrNotAccepted, environment.ErrNotAccepted}, 4, false},
+		{"failed after it was accepted", []error{errors.New("lost")}, 1, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, catalog{"f": active("1")})
+			r.worker.errs = tt.errs
+			res, err := r.invoke("f", "")
+			if (err == nil) != tt.wantOK || r.worker.calls != tt.wantCalls {
+				t.Fatalf("got %v, %v after %d calls; want ok %v after %d", res, err, r.worker.calls, tt.wantOK, tt.wantCalls)
+			}
+			if n := r.counter.InFlight("1"); n != 0 {
+				t.Fatalf("%d units held at the end", n)
+			}
+		})
+	}
+}
+
+func TestRetryUsesTheNewestRecord(t *testing.T) {
+	functions := catalog{"f": active("1")}
+	r := newRig(t, functions)
+	newer := active("1")
+	newer.Generation = 2
+	r.worker.errs = []error{environment.ErrNotAccepted}
+	r.Service.cfg.Worker = func(environment.WorkerID) Worker {
+		functions["f"] = newer // changes while the first attempt is under way
+		return r.worker
+	}
+	if _, err := r.invoke("f", ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.assigner.asked[1]; got != newer {
+		t.Fatalf("the retry asked for generation %d, want 2", got.Generation)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	r := newRig(t, catalog{"f": active("1")})
+	r.assigner.err = &environment.BackoffError{Payload: []byte(`{"errorType":"X"}`)}
+	res, err := r.invoke("f", "")
+	if err != nil || res.FunctionError != "Unhandled" || string(res.Payload) != `{"errorType":"X"}` {
+		t.Fatalf("in a back-off: got %+v, %v; want the last failure as the function's error", res, err)
+	}
+	r.assigner.err = awserr.Throttled(awserr.ReasonConcurrentInvocationLimit)
+	if _, err := r.invoke("f", ""); !errors.Is(err, r.assigner.err) {
+		t.Fatalf("throttled: got %v", err)
+	}
+	r.assigner.err = errors.New("disk full at /secret/path")
+	_, err = r.invoke("f", "")
+	if e, ok := awserr.As(err); !ok || e.Code != "ServiceException" {
+		t.Fatalf("own failure: got %v, want ServiceException without details", err)
+	}
+	unit, err := r.counter.Admit("1")
+	if err != nil {
+		t.Fatalf("refused invokes hold units: %v", err)
+	}
+	if _, err := r.invoke("f", ""); err == nil || r.counter.InFlight("1") != 1 {
+		t.Fatalf("at the limit: got %v with %d in flight", err, r.counter.InFlight("1"))
+	}
+	unit.Release()
+}
