@@ -2,8 +2,6 @@ package assignment
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"time"
@@ -86,7 +84,7 @@ func (c *Config) fill() error {
 	defDuration(&c.Patience, time.Minute)
 	defDuration(&c.Janitor, time.Second)
 	if c.NewID == nil {
-		c.NewID = NewID
+		c.NewID = environment.NewID
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -99,11 +97,4 @@ func (c *Config) fill() error {
 			c.Partitions, c.StartsPerFunction, c.Starts, c.ScalingRate)
 	}
 	return nil
-}
-
-// NewID returns a random environment id.
-func NewID() environment.ID {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return environment.ID(hex.EncodeToString(b[:]))
 }

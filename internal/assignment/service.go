@@ -86,6 +86,12 @@ func (s *Service) InvokeDone(l environment.Lease, outcome environment.Outcome, p
 	s.partition(l.Key.UID).invokeDone(l, outcome, payload)
 }
 
+// Refused is the frontend's report that the worker did not accept an invoke
+// in the leased environment: whatever it is, it is of no more use.
+func (s *Service) Refused(l environment.Lease) {
+	s.partition(l.Key.UID).invokeDone(l, environment.OutcomeFault, nil)
+}
+
 // Lost is the worker's report that an environment ended by itself.
 func (s *Service) Lost(uid string, id environment.ID) {
 	s.partition(uid).lost(id)

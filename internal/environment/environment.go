@@ -4,6 +4,8 @@
 package environment
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"time"
 
@@ -13,6 +15,13 @@ import (
 // ID names an environment, ever. It is 16 lower-case hexadecimal digits: a
 // fixed length, because sandbox runtimes match identifiers by prefix.
 type ID string
+
+// NewID returns a random ID.
+func NewID() ID {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return ID(hex.EncodeToString(b[:]))
+}
 
 // WorkerID names a worker.
 type WorkerID string

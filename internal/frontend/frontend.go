@@ -29,6 +29,8 @@ type Counter interface {
 // Assigner leases environments.
 type Assigner interface {
 	Acquire(context.Context, *function.Record) (environment.Lease, error)
+	// Refused says that the worker did not accept the lease's invoke.
+	Refused(environment.Lease)
 }
 
 // Worker runs an invoke in an environment. It releases the unit exactly
@@ -121,6 +123,7 @@ func (s *Service) Invoke(ctx context.Context, account, name, qualifier string, r
 			s.cfg.Log.Error("invoke failed", "request", req.ID, "function", rec.ARN(), "error", err)
 			return nil, &t, awserr.Internal()
 		}
+		s.cfg.Assigner.Refused(lease)
 		if try == attempts {
 			unit.Release()
 			s.cfg.Log.Error("no worker accepted the invoke", "request", req.ID, "function", rec.ARN(), "attempts", try)

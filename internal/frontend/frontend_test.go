@@ -21,9 +21,12 @@ func (c catalog) Lookup(_, name string) (*function.Record, bool) {
 
 // assigner gives out leases, or fails.
 type assigner struct {
-	err   error
-	asked []*function.Record
+	err     error
+	asked   []*function.Record
+	refused int
 }
+
+func (a *assigner) Refused(environment.Lease) { a.refused++ }
 
 func (a *assigner) Acquire(_ context.Context, r *function.Record) (environment.Lease, error) {
 	a.asked = append(a.asked, r)
@@ -134,6 +137,9 @@ func TestRetriesOnlyWhatWasNotAccepted(t *testing.T) {
 			}
 			if n := r.counter.InFlight("1"); n != 0 {
 				t.Fatalf("%d units held at the end", n)
+			}
+			if want := min(len(tt.errs), 4); tt.errs != nil && errors.Is(tt.errs[0], environment.ErrNotAccepted) && r.assigner.refused != want {
+				t.Fatalf("%d refused leases reported, want %d", r.assigner.refused, want)
 			}
 		})
 	}

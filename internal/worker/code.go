@@ -1,0 +1,137 @@
+package worker
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"crypto/sha256"
+
+	"hearth/internal/function"
+)
+
+// codeCache keeps unpacked code, one directory an archive, shared read-only by
+// the environments of a function. It is disposable.
+type codeCache struct {
+	dir      string
+	archives Archives
+	volumes  Volumes
+	spare    int64 // bytes of unused code to keep
+
+	mu      sync.Mutex
+	entries map[string]*codeEntry // by object
+}
+
+type codeEntry struct {
+	ready chan struct{} // closed when unpacked or failed
+	err   error
+	dir   string
+	bytes int64
+	refs  int
+	used  time.Time
+}
+
+func newCodeCache(cfg *Config) *codeCache {
+	return &codeCache{
+		dir: filepath.Join(cfg.Dir, "code"), archives: cfg.Archives, volumes: cfg.Volumes,
+		spare: int64(cfg.CodeCacheMB) << 20, entries: make(map[string]*codeEntry),
+	}
+}
+
+// acquire returns the directory of the unpacked code and pins it; callers of
+// the same archive share one unpacking.
+func (c *codeCache) acquire(ctx context.Context, code function.Code) (string, error) {
+	c.mu.Lock()
+	e := c.entries[code.Object]
+	first := e == nil
+	if first {
+		sum := sha256.Sum256([]byte(code.Object))
+		e = &codeEntry{ready: make(chan struct{}), dir: filepath.Join(c.dir, hex.EncodeToString(sum[:12]))}
+		c.entries[code.Object] = e
+	}
+	e.refs++
+	c.mu.Unlock()
+
+	if first {
+		// Others wait for this unpacking: one caller's leaving must not fail it.
+		e.bytes, e.err = c.unpack(context.WithoutCancel(ctx), code, e.dir)
+		close(e.ready)
+	}
+	<-e.ready
+	if e.err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		e.refs--
+		if c.entries[code.Object] == e {
+			delete(c.entries, code.Object) // the next caller tries again
+		}
+		return "", e.err
+	}
+	return e.dir, nil
+}
+
+// release unpins what acquire pinned.
+func (c *codeCache) release(code function.Code) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.entries[code.Object]
+	e.refs--
+	e.used = time.Now()
+	c.trim()
+}
+
+// trim removes the least recently used code that nobody uses beyond the spare.
+func (c *codeCache) trim() {
+	for {
+		var unused int64
+		oldest := ""
+		for object, e := range c.entries {
+			if e.refs > 0 {
+				continue
+			}
+			unused += e.bytes
+			if oldest == "" || e.used.Before(c.entries[oldest].used) {
+				oldest = object
+			}
+		}
+		if unused <= c.spare {
+			return
+		}
+		// Removed under the lock: a new acquire of the same archive must not
+		// find half of the directory.
+		_ = os.RemoveAll(c.entries[oldest].dir)
+		delete(c.entries, oldest)
+	}
+}
+
+func (c *codeCache) unpack(ctx context.Context, code function.Code, dir string) (int64, error) {
+	r, err := c.archives.OpenCode(ctx, code.Object)
+	if err != nil {
+		return 0, fmt.Errorf("worker: code of the function: %w", err)
+	}
+	defer func() { _ = r.Close() }()
+	at, ok := r.(io.ReaderAt)
+	if !ok {
+		return 0, errors.New("worker: the object store's readers cannot be read at an offset")
+	}
+	if err := c.volumes.Extract(at, code.Size, dir); err != nil {
+		return 0, fmt.Errorf("worker: unpack code: %w", err)
+	}
+	var bytes int64
+	err = filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if i, err := d.Info(); err == nil {
+			bytes += i.Size()
+		}
+		return nil
+	})
+	return bytes, err
+}

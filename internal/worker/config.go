@@ -1,0 +1,149 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"hearth/internal/environment"
+	"hearth/internal/function"
+	"hearth/internal/sandbox"
+)
+
+// Image is a managed runtime's root file system, ready to be mounted.
+type Image struct {
+	// Path is the ext4 image file.
+	Path string
+	// Digest names its content.
+	Digest string
+	// Version is the runtime's version as the log shows it, and ARN its name.
+	Version string
+	ARN     string
+}
+
+// Images finds the image of a runtime.
+type Images interface {
+	Image(ctx context.Context, runtime string) (Image, error)
+}
+
+// Archives opens the stored code of a function.
+type Archives interface {
+	OpenCode(ctx context.Context, object string) (io.ReadSeekCloser, error)
+}
+
+// Volumes makes directories that sandboxes can be given.
+type Volumes interface {
+	// MountImage mounts an ext4 image read-only at dir, which it creates.
+	MountImage(path, dir string) error
+	// UnmountImage undoes MountImage.
+	UnmountImage(dir string) error
+	// MakeScratch makes an empty file system of sizeMB under dir and returns
+	// where it is mounted; its content does not count as memory.
+	MakeScratch(ctx context.Context, dir string, sizeMB int) (string, error)
+	// RemoveScratch undoes MakeScratch.
+	RemoveScratch(dir string) error
+	// Extract unpacks a code archive into dir, which it creates atomically.
+	Extract(archive io.ReaderAt, size int64, dir string) error
+}
+
+// Logs keeps what functions write. Append must not block on I/O.
+type Logs interface {
+	Append(group, stream string, at time.Time, requestID string, line []byte)
+}
+
+// Reporter hears how invokes ended and which idle environments died.
+type Reporter interface {
+	InvokeDone(l environment.Lease, outcome environment.Outcome, payload []byte)
+	Lost(uid string, id environment.ID)
+}
+
+// Config is what a Worker needs; zero fields take their defaults.
+type Config struct {
+	ID       environment.WorkerID
+	Dir      string // all of the worker's files; disposable
+	Driver   sandbox.Driver
+	Images   Images
+	Archives Archives
+	Volumes  Volumes
+	Logs     Logs
+	Reporter Reporter
+	Log      *slog.Logger
+	Region   string
+
+	// Egress lets functions reach the outside world.
+	Egress bool
+	// CapacityMB is the memory for environments in all.
+	CapacityMB int
+	// Pool is the most sandboxes kept booted per runtime; 0 keeps none.
+	Pool int
+	// PoolWindow is how long a start counts as demand; default 10 min.
+	PoolWindow time.Duration
+	// Boots bounds sandboxes being booted at once; default twice the cores.
+	Boots int
+	// BootTimeout bounds the boot of a sandbox; default 30 s.
+	BootTimeout time.Duration
+	// InitTimeout bounds the init phase; default 10 s, as AWS.
+	InitTimeout time.Duration
+	// FreezeAfter is how long an environment idles before it is frozen;
+	// default 200 ms, negative never.
+	FreezeAfter time.Duration
+	// CodeCacheMB bounds the unpacked code that no environment uses.
+	CodeCacheMB int
+}
+
+func (c *Config) fill() error {
+	if c.ID == "" || c.Dir == "" || c.Driver == nil || c.Images == nil || c.Archives == nil || c.Volumes == nil || c.Logs == nil || c.Reporter == nil {
+		return errors.New("worker: an id, a directory, a driver, images, archives, volumes, logs and a reporter are needed")
+	}
+	if c.CapacityMB < 128 {
+		return fmt.Errorf("worker: a capacity of %d MB is too small for the smallest function (128 MB)", c.CapacityMB)
+	}
+	if c.Pool < 0 {
+		return fmt.Errorf("worker: pool size %d is negative", c.Pool)
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Boots == 0 {
+		c.Boots = 2 * runtime.NumCPU()
+	}
+	if c.CodeCacheMB == 0 {
+		c.CodeCacheMB = 2048
+	}
+	for _, d := range []struct {
+		v *time.Duration
+		d time.Duration
+	}{
+		{&c.PoolWindow, 10 * time.Minute},
+		{&c.BootTimeout, 30 * time.Second},
+		{&c.InitTimeout, 10 * time.Second},
+		{&c.FreezeAfter, 200 * time.Millisecond},
+	} {
+		if *d.v == 0 {
+			*d.v = d.d
+		}
+	}
+	return nil
+}
+
+// The function's user and limits inside a sandbox, as AWS has them.
+const (
+	functionUID       = 993
+	functionGID       = 990
+	functionFiles     = 1024
+	functionProcesses = 1024
+	// hostPids bounds threads on the host: the function's own and those that
+	// the sandbox's kernel runs them on.
+	hostPids = 2*functionProcesses + 256
+	// defaultScratchMB is the size of /tmp that pooled sandboxes come with.
+	defaultScratchMB = 512
+)
+
+// milliCPU is the CPU share of a memory size: 1,769 MB is one core, as AWS.
+func milliCPU(cfg *function.Config) int {
+	return max(1, cfg.MemorySize*1000/1769)
+}

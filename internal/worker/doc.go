@@ -1,0 +1,27 @@
+// Package worker is the server in serverless: it starts execution environments
+// in sandboxes, runs invokes in them one at a time, enforces their limits,
+// writes their logs and destroys them.
+//
+// An environment comes to be in two phases. A sandbox boots knowing no
+// function; a few per runtime are kept ready, as many as recent demand asks
+// for. Then it is assigned a function, once: code and /tmp are mounted, limits
+// set, variables handed over, and the function initialises.
+//
+// Invariants:
+//
+//  1. The worker is the final arbiter: an environment accepts one invoke at a
+//     time, and none under an epoch older than one it has seen.
+//  2. A sandbox is assigned once, ever; no byte of one function's life reaches
+//     another's.
+//  3. Memory promised to environments stays within the worker's capacity.
+//  4. What an environment used (processes, mounts, loop devices, files,
+//     cgroups, namespaces) is gone when Stop returns, and whatever a former
+//     life of the worker left is gone before the first start.
+//  5. The peer inside the sandbox is hostile: a deadline is the worker's own,
+//     and nothing waits for the sandbox without one.
+//
+// Failure modes: a sandbox that dies costs the invoke in it; a worker that dies
+// costs its environments, which the next life sweeps.
+//
+// Design: docs/invoke-path.md.
+package worker

@@ -1,0 +1,189 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"hearth/internal/environment"
+	"hearth/internal/sandbox"
+)
+
+// state is what an environment is doing.
+type state uint8
+
+const (
+	starting state = iota
+	idle
+	busy
+	gone
+)
+
+// env is one environment.
+type env struct {
+	*booted
+	w          *Worker
+	start      *environment.Start
+	report     report
+	code       string // directory of the unpacked code
+	ownScratch bool   // /tmp is not the pooled sandbox's
+	initOOM    bool   // the sandbox died of memory in its init
+	ended      chan struct{}
+
+	mu     sync.Mutex
+	state  state
+	epoch  uint64
+	frozen bool
+	// destroyed says that destroy has begun.
+	destroyed bool
+	freezer   *time.Timer
+	// initTime is reported with the first invoke, then 0.
+	initTime time.Duration
+	// memoryMB was measured at memoryAt.
+	memoryMB int
+	memoryAt time.Time
+}
+
+// accept takes an invoke if the environment is idle and the epoch not stale.
+func (e *env) accept(ctx context.Context, epoch uint64) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.state != idle || epoch < e.epoch {
+		return false
+	}
+	e.epoch = epoch
+	if e.freezer != nil {
+		e.freezer.Stop()
+	}
+	if e.frozen {
+		if err := e.sb.Resume(ctx); err != nil {
+			e.w.cfg.Log.Error("environment cannot be thawed", "environment", e.start.ID, "error", err)
+			return false
+		}
+		e.frozen = false
+	}
+	e.state = busy
+	return true
+}
+
+// settle makes the environment idle and has it frozen if it stays so.
+func (e *env) settle() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.state == gone {
+		return
+	}
+	e.state = idle
+	if e.w.cfg.FreezeAfter < 0 || e.initOOM {
+		return
+	}
+	if e.freezer == nil {
+		e.freezer = time.AfterFunc(e.w.cfg.FreezeAfter, e.freeze)
+		return
+	}
+	e.freezer.Reset(e.w.cfg.FreezeAfter)
+}
+
+// freeze stops every process of an idle environment, as AWS does between
+// invokes: background work neither runs nor is billed.
+func (e *env) freeze() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.state != idle || e.frozen {
+		return
+	}
+	if err := e.sb.Pause(e.w.ctx); err != nil {
+		if e.w.ctx.Err() == nil {
+			e.w.cfg.Log.Warn("environment cannot be frozen", "environment", e.start.ID, "error", err)
+		}
+		return
+	}
+	e.frozen = true
+}
+
+// watch reports an environment that dies while it is idle.
+func (e *env) watch() {
+	select {
+	case <-e.ended:
+		return
+	case <-e.session.Closed():
+	}
+	e.mu.Lock()
+	wasIdle := e.state == idle
+	if wasIdle {
+		e.state = gone
+	}
+	e.mu.Unlock()
+	if wasIdle {
+		e.w.cfg.Reporter.Lost(e.start.Record.UID, e.start.ID)
+	}
+}
+
+// destroy removes every trace of the environment, however far it has come.
+func (e *env) destroy() error {
+	e.mu.Lock()
+	e.state = gone
+	if e.freezer != nil {
+		e.freezer.Stop()
+	}
+	first := !e.destroyed
+	e.destroyed = true
+	e.mu.Unlock()
+	if !first {
+		return nil
+	}
+	close(e.ended)
+	cfg := e.start.Record.Serving
+	var errs []error
+	if e.booted != nil {
+		// The sandbox first: /tmp is in use until it is dead.
+		errs = append(errs, e.session.Close(), e.sb.Destroy(context.WithoutCancel(e.w.ctx)))
+		if e.ownScratch {
+			errs = append(errs, e.w.cfg.Volumes.RemoveScratch(e.ownScratchDir()))
+		}
+		errs = append(errs, e.w.discard(e.booted))
+	}
+	if e.code != "" {
+		e.w.code.release(cfg.Code)
+	}
+	e.w.unreserve(cfg.MemorySize)
+	return errors.Join(errs...)
+}
+
+// exited tells how the sandbox ended, if it does so within a moment: the
+// control connection breaks a little before the end is known.
+func (e *env) exited(ctx context.Context) (sandbox.Exit, bool) {
+	t := time.NewTimer(2 * time.Second)
+	defer t.Stop()
+	select {
+	case <-e.sb.Done():
+		return e.sb.Exit(), true
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return sandbox.Exit{}, false
+}
+
+// memorySample is how old a measurement of memory may be. The figure is a
+// peak: what a faster series of invokes misses, the next one shows.
+const memorySample = 50 * time.Millisecond
+
+// maxMemoryMB is the most memory the environment has used.
+func (e *env) maxMemoryMB() int {
+	now := time.Now()
+	e.mu.Lock()
+	if now.Sub(e.memoryAt) < memorySample {
+		defer e.mu.Unlock()
+		return e.memoryMB
+	}
+	e.mu.Unlock()
+	u, err := e.sb.Stats(e.w.ctx)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.memoryAt = now
+	if err == nil {
+		e.memoryMB = max(e.memoryMB, int((u.MemoryPeakBytes+1<<20-1)>>20))
+	}
+	return min(e.memoryMB, e.start.Record.Serving.MemorySize)
+}

@@ -1,0 +1,154 @@
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"hearth/internal/controlstream"
+	"hearth/internal/environment"
+	"hearth/internal/function"
+	"hearth/internal/sandbox"
+)
+
+// Start starts an environment and returns when it can take an invoke. A
+// function whose init fails does not fail the start: its init runs again
+// inside the first invoke, as on AWS.
+func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environment.Started, err error) {
+	if w.ctx.Err() != nil {
+		return nil, errStopped
+	}
+	cfg := st.Record.Serving
+	if err := w.reserve(cfg.MemorySize); err != nil {
+		return nil, err
+	}
+	e := &env{w: w, start: st, epoch: st.Epoch, ended: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.destroy())
+		}
+		w.pool.refill(cfg.Runtime)
+	}()
+	if e.code, err = w.code.acquire(ctx, cfg.Code); err != nil {
+		return nil, err
+	}
+	started := &environment.Started{}
+	clock := time.Now()
+	if e.booted, started.Pooled, err = w.pool.take(ctx, cfg.Runtime); err != nil {
+		return nil, err
+	}
+	started.Boot = time.Since(clock)
+
+	clock = time.Now()
+	if err := e.assign(ctx); err != nil {
+		return nil, err
+	}
+	started.Assign = time.Since(clock)
+	if err := e.init(ctx, started); err != nil {
+		return nil, err
+	}
+	w.envs.Store(st.ID, e)
+	if w.ctx.Err() != nil { // Close may have looked before the Store
+		w.envs.Delete(st.ID)
+		return nil, errStopped
+	}
+	if !e.initOOM { // a dead one is kept for the invoke that is to hear of it
+		w.wg.Go(e.watch)
+	}
+	e.settle()
+	return started, nil
+}
+
+// assign makes the booted sandbox an environment of the function.
+func (e *env) assign(ctx context.Context) error {
+	rec, cfg := e.start.Record, e.start.Record.Serving
+	group, stream := cfg.LogGroup, logStream(time.Now())
+	e.logs.assign(e.w.cfg.Logs, group, stream)
+	e.report = report{rec: rec, image: e.image.Image, sink: e.logs, json: cfg.LogFormat == "JSON"}
+
+	scratch := e.scratch
+	if cfg.EphemeralStorage != defaultScratchMB {
+		var err error
+		if scratch, err = e.w.cfg.Volumes.MakeScratch(ctx, e.ownScratchDir(), cfg.EphemeralStorage); err != nil {
+			return fmt.Errorf("worker: make /tmp: %w", err)
+		}
+		e.ownScratch = true
+	}
+	if err := e.sb.Attach(ctx, "task", e.code, true); err != nil {
+		return fmt.Errorf("worker: attach code: %w", err)
+	}
+	if err := e.sb.Attach(ctx, "tmp", scratch, false); err != nil {
+		return fmt.Errorf("worker: attach /tmp: %w", err)
+	}
+	// The CPU quota comes after init: AWS lets functions initialise at full
+	// speed, and so do we.
+	if err := e.sb.Limit(ctx, sandbox.Limits{MemoryMB: cfg.MemorySize, Pids: hostPids}); err != nil {
+		return fmt.Errorf("worker: set limits: %w", err)
+	}
+	err := e.session.Assign(ctx, &controlstream.Assignment{
+		FunctionName: rec.Name, FunctionVersion: function.LatestVersion, AccountID: rec.Account, Handler: cfg.Handler,
+		CustomerEnv: cfg.Environment,
+		PlatformEnv: platformEnv(rec, e.w.cfg.Region, group, stream),
+		Mounts: []controlstream.Mount{
+			{Source: sandbox.LateDir + "/task", Target: "/var/task", ReadOnly: true},
+			{Source: sandbox.LateDir + "/tmp", Target: "/tmp"},
+		},
+		UID: functionUID, GID: functionGID, Files: functionFiles, Processes: functionProcesses,
+		Clock: time.Now(),
+	})
+	if err != nil {
+		return fmt.Errorf("worker: assign: %w", err)
+	}
+	return nil
+}
+
+// init runs the function's init phase.
+func (e *env) init(ctx context.Context, started *environment.Started) error {
+	cfg := e.start.Record.Serving
+	clock := time.Now()
+	e.report.initStart(clock)
+	ctx, cancel := context.WithTimeout(ctx, e.w.cfg.InitTimeout)
+	defer cancel()
+	rep, err := e.session.Init(ctx)
+	if err != nil {
+		// The sandbox died: most likely the function used more memory than it
+		// has. Its first invoke finds that out again, and its caller is told.
+		if rep = e.diedInInit(ctx, clock); rep == nil {
+			return fmt.Errorf("worker: init: %w", err)
+		}
+	}
+	started.Init = time.Since(clock)
+	if rep.Status == controlstream.StatusSuccess {
+		e.initTime = rep.Duration
+	} else {
+		started.InitFailed = true
+		e.report.initFailed(time.Now(), "init", "", rep)
+	}
+	if err := e.sb.Limit(ctx, sandbox.Limits{MilliCPU: milliCPU(cfg)}); err != nil && rep.ErrorType != outOfMemory {
+		return fmt.Errorf("worker: set the CPU limit: %w", err)
+	}
+	return nil
+}
+
+// diedInInit tells how a sandbox ended that died while it initialised, if the
+// function's memory use is to blame.
+func (e *env) diedInInit(ctx context.Context, since time.Time) *controlstream.InitReport {
+	if exit, dead := e.exited(ctx); dead && exit.OutOfMemory {
+		e.initOOM = true
+		return &controlstream.InitReport{Status: controlstream.StatusExited, Duration: time.Since(since), ErrorType: outOfMemory}
+	}
+	return nil
+}
+
+// logStream names an environment's log stream as AWS does.
+func logStream(at time.Time) string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return at.UTC().Format("2006/01/02") + "/[" + function.LatestVersion + "]" + hex.EncodeToString(b[:])
+}
+
+func (e *env) ownScratchDir() string { return filepath.Join(e.w.scratchDir(e.id), "own") }

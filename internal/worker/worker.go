@@ -1,0 +1,144 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"hearth/internal/environment"
+	"hearth/internal/function"
+)
+
+// Worker runs environments on this machine.
+type Worker struct {
+	cfg    Config
+	images *images
+	code   *codeCache
+	pool   *pool
+	boots  chan struct{}
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex
+	usedMB int
+	envs   sync.Map // environment.ID → *env
+}
+
+// errStopped is why things end when the worker does.
+var errStopped = errors.New("worker: stopping")
+
+// New makes a Worker; Start starts it.
+func New(cfg Config) (*Worker, error) {
+	if err := cfg.fill(); err != nil {
+		return nil, err
+	}
+	w := &Worker{cfg: cfg, images: newImages(&cfg), code: newCodeCache(&cfg), boots: make(chan struct{}, cfg.Boots)}
+	w.pool = newPool(w)
+	w.ctx, w.cancel = context.WithCancelCause(context.Background())
+	return w, nil
+}
+
+// Open sweeps away what a former life left and makes the worker ready.
+func (w *Worker) Open(ctx context.Context) error {
+	if err := w.cfg.Driver.Sweep(ctx); err != nil {
+		return fmt.Errorf("worker: sweep: %w", err)
+	}
+	for _, dir := range []string{"code", "images", "scratch"} {
+		path := filepath.Join(w.cfg.Dir, dir)
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("worker: sweep: %w", err)
+		}
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			return fmt.Errorf("worker: %w", err)
+		}
+	}
+	w.wg.Go(func() {
+		tick := time.NewTicker(w.cfg.PoolWindow / 10)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				w.pool.trim()
+			case <-w.ctx.Done():
+				return
+			}
+		}
+	})
+	return nil
+}
+
+// Close destroys every environment and pooled sandbox and unmounts what the
+// worker mounted.
+func (w *Worker) Close() error {
+	w.cancel(errStopped)
+	w.pool.close()
+	var all sync.WaitGroup
+	w.envs.Range(func(_, v any) bool {
+		all.Go(func() {
+			if err := w.Stop(context.WithoutCancel(w.ctx), v.(*env).start.ID); err != nil {
+				w.cfg.Log.Error("environment not destroyed cleanly", "environment", v.(*env).start.ID, "error", err)
+			}
+		})
+		return true
+	})
+	all.Wait()
+	w.wg.Wait()
+	return w.images.close()
+}
+
+// Prepare makes sure that environments of a configuration can be started: its
+// runtime's image can be mounted and its code unpacked. It also has a sandbox
+// booted, as the first invoke is likely to follow.
+func (w *Worker) Prepare(ctx context.Context, cfg *function.Config) error {
+	if _, err := w.images.get(ctx, cfg.Runtime); err != nil {
+		return err
+	}
+	if _, err := w.code.acquire(ctx, cfg.Code); err != nil {
+		return err
+	}
+	w.code.release(cfg.Code)
+	if w.ctx.Err() == nil {
+		w.pool.expect(cfg.Runtime)
+		w.pool.refill(cfg.Runtime)
+	}
+	return nil
+}
+
+// reserve promises memory to an environment.
+func (w *Worker) reserve(mb int) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.usedMB+mb > w.cfg.CapacityMB {
+		return fmt.Errorf("worker: %w: %d MB of %d MB are promised", environment.ErrNoCapacity, w.usedMB, w.cfg.CapacityMB)
+	}
+	w.usedMB += mb
+	return nil
+}
+
+func (w *Worker) unreserve(mb int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.usedMB -= mb
+}
+
+// Stop destroys an environment. It is harmless for one that is gone.
+func (w *Worker) Stop(_ context.Context, id environment.ID) error {
+	v, ok := w.envs.LoadAndDelete(id)
+	if !ok {
+		return nil
+	}
+	return v.(*env).destroy()
+}
+
+// Environments is how many environments there are.
+func (w *Worker) Environments() int {
+	n := 0
+	w.envs.Range(func(any, any) bool { n++; return true })
+	return n
+}
