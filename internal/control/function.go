@@ -1,0 +1,237 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"hearth/internal/archive"
+	"hearth/internal/awserr"
+	"hearth/internal/function"
+)
+
+// maxTags is AWS's quota of tags on a function.
+const maxTags = 50
+
+// Create creates a function; it is Pending until it is prepared.
+func (s *Service) Create(ctx context.Context, req function.CreateRequest) (*function.Record, error) {
+	if err := s.mustNotExist(req.Account, req.Name); err != nil {
+		return nil, err
+	}
+	code, err := s.checkCode(req.Zip)
+	if err != nil {
+		return nil, err
+	}
+	release, err := s.reserve(req.Account, usage{functions: 1, codeBytes: code.Size})
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+
+	uid := newUID()
+	code.Object = objectKey(req.Account, uid)
+	record := s.newRecord(req, uid, code)
+	if req.DryRun {
+		record.RevisionID = newRevisionID()
+		return record, nil
+	}
+	return s.withObject(ctx, code.Object, req.Zip, func() (*function.Record, error) {
+		return s.change(ctx, req.Account, req.Name, func(now *function.Record) (*function.Record, error) {
+			if now != nil {
+				return nil, alreadyExists(req.Name)
+			}
+			return record.Clone(), nil
+		})
+	})
+}
+
+func (s *Service) newRecord(req function.CreateRequest, uid string, code function.Code) *function.Record {
+	latest := req.Config.Clone()
+	latest.Code = code
+	return &function.Record{
+		Account:         req.Account,
+		Region:          s.cfg.Region,
+		Name:            req.Name,
+		UID:             uid,
+		LastModified:    s.now(),
+		State:           function.Pending,
+		StateReason:     creatingReason,
+		StateReasonCode: creatingCode,
+		Tags:            maps.Clone(req.Tags),
+		Latest:          latest,
+	}
+}
+
+// UpdateCode replaces a function's code; what it serves changes once the new
+// code is prepared.
+func (s *Service) UpdateCode(ctx context.Context, req function.CodeUpdate) (*function.Record, error) {
+	now, err := s.Get(ctx, req.Account, req.Name)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkUpdatable(now, req.RevisionID); err != nil {
+		return nil, err
+	}
+	code, err := s.checkCode(req.Zip)
+	if err != nil {
+		return nil, err
+	}
+	release, err := s.reserve(req.Account, usage{codeBytes: code.Size})
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+
+	uid := now.UID
+	code.Object = objectKey(req.Account, uid)
+	update := func(now *function.Record) (*function.Record, error) {
+		if now == nil || now.UID != uid {
+			return nil, s.notFound(req.Account, req.Name)
+		}
+		if err := checkUpdatable(now, req.RevisionID); err != nil {
+			return nil, err
+		}
+		next := s.beginUpdate(now)
+		next.Latest.Code = code
+		if req.Architecture != "" {
+			next.Latest.Architecture = req.Architecture
+		}
+		return next, nil
+	}
+	if req.DryRun {
+		next, err := update(now)
+		if err != nil {
+			return nil, err
+		}
+		// Nothing was started, so the answer must not say so.
+		next.LastUpdateStatus, next.LastUpdateStatusReason, next.LastUpdateStatusReasonCode =
+			now.LastUpdateStatus, now.LastUpdateStatusReason, now.LastUpdateStatusReasonCode
+		next.LastModified = now.LastModified
+		return next, nil
+	}
+	return s.withObject(ctx, code.Object, req.Zip, func() (*function.Record, error) {
+		return s.change(ctx, req.Account, req.Name, update)
+	})
+}
+
+// UpdateConfig changes a function's configuration; what it serves changes once
+// that is prepared.
+func (s *Service) UpdateConfig(ctx context.Context, req function.ConfigUpdate) (*function.Record, error) {
+	return s.change(ctx, req.Account, req.Name, func(now *function.Record) (*function.Record, error) {
+		if now == nil {
+			return nil, s.notFound(req.Account, req.Name)
+		}
+		if err := checkUpdatable(now, req.RevisionID); err != nil {
+			return nil, err
+		}
+		next := s.beginUpdate(now)
+		if err := req.Apply(next.Latest); err != nil {
+			return nil, err
+		}
+		next.Latest.Code = now.Latest.Code
+		return next, nil
+	})
+}
+
+func (s *Service) beginUpdate(now *function.Record) *function.Record {
+	next := now.Clone()
+	next.LastModified = s.now()
+	next.LastUpdateStatus = function.UpdateInProgress
+	next.LastUpdateStatusReason = creatingReason
+	next.LastUpdateStatusReasonCode = creatingCode
+	return next
+}
+
+// Delete deletes a function in whatever state it is.
+func (s *Service) Delete(ctx context.Context, account, name string) error {
+	_, err := s.change(ctx, account, name, func(now *function.Record) (*function.Record, error) {
+		if now == nil {
+			return nil, s.notFound(account, name)
+		}
+		return nil, nil
+	})
+	return err
+}
+
+// Tag adds tags to a function, or gives those it has new values.
+func (s *Service) Tag(ctx context.Context, account, name string, tags map[string]string) error {
+	_, err := s.change(ctx, account, name, func(now *function.Record) (*function.Record, error) {
+		if now == nil {
+			return nil, s.notFound(account, name)
+		}
+		next := now.Clone()
+		if next.Tags == nil {
+			next.Tags = make(map[string]string, len(tags))
+		}
+		maps.Copy(next.Tags, tags)
+		if len(next.Tags) > maxTags {
+			return nil, awserr.New("InvalidParameterValueException", "Number of tags exceeds resource tag limit.")
+		}
+		return next, nil
+	})
+	return err
+}
+
+// Untag removes tags from a function; keys it does not have are ignored.
+func (s *Service) Untag(ctx context.Context, account, name string, keys []string) error {
+	_, err := s.change(ctx, account, name, func(now *function.Record) (*function.Record, error) {
+		if now == nil {
+			return nil, s.notFound(account, name)
+		}
+		next := now.Clone()
+		for _, k := range keys {
+			delete(next.Tags, k)
+		}
+		return next, nil
+	})
+	return err
+}
+
+// checkCode checks an archive and describes it; Object is still to be set.
+func (s *Service) checkCode(zip []byte) (function.Code, error) {
+	if _, err := archive.Check(bytes.NewReader(zip), int64(len(zip)), s.cfg.Limits.Archive); err != nil {
+		return function.Code{}, archiveError(err, s.cfg.Limits.Archive)
+	}
+	sum := sha256.Sum256(zip)
+	return function.Code{SHA256: base64.StdEncoding.EncodeToString(sum[:]), Size: int64(len(zip))}, nil
+}
+
+// withObject stores an archive and makes the change that names it. If it is
+// certain that no record names the archive, it is deleted again.
+func (s *Service) withObject(ctx context.Context, key string, zip []byte, f func() (*function.Record, error)) (*function.Record, error) {
+	if err := s.cfg.Objects.Put(ctx, key, bytes.NewReader(zip)); err != nil {
+		return nil, storeError(err)
+	}
+	r, err := f()
+	if err != nil && !errors.Is(err, errUnknown) {
+		if derr := s.cfg.Objects.Delete(context.WithoutCancel(ctx), key); derr != nil {
+			err = fmt.Errorf("%w (and its archive stays until the next start: %w)", err, derr)
+		}
+	}
+	return r, err
+}
+
+func (s *Service) mustNotExist(account, name string) error {
+	if _, ok := s.cfg.Catalog.Lookup(account, name); ok {
+		return alreadyExists(name)
+	}
+	return nil
+}
+
+func alreadyExists(name string) error {
+	return awserr.New("ResourceConflictException", "Function already exist: %s", name)
+}
+
+// now is the time as AWS shows it, in milliseconds.
+func (s *Service) now() time.Time { return s.cfg.Clock().UTC().Truncate(time.Millisecond) }
+
+// objectKey is a key for an upload, different for each.
+func objectKey(account, uid string) string {
+	return objectPrefix + account + "/" + uid + "/" + rand.Text() + ".zip"
+}

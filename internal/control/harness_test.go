@@ -1,0 +1,170 @@
+package control
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"hearth/internal/awserr"
+	"hearth/internal/catalog"
+	"hearth/internal/etcd"
+	"hearth/internal/function"
+	"hearth/internal/objectstore"
+)
+
+const account = "000000000000"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(crashDirEnv); dir != "" {
+		crashChild(dir)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// stack is a control plane with its real stores.
+type stack struct {
+	*Service
+	etcd    *etcd.Server
+	catalog *catalog.Catalog
+	objects *objectstore.Dir
+}
+
+// preparer is a Preparer that a test controls.
+type preparer func(ctx context.Context, r *function.Record, cfg *function.Config) error
+
+func (p preparer) Prepare(ctx context.Context, r *function.Record, cfg *function.Config) error {
+	return p(ctx, r, cfg)
+}
+
+func prepared(context.Context, *function.Record, *function.Config) error { return nil }
+
+func openStack(ctx context.Context, dir string, cfg Config) (_ *stack, err error) {
+	objects := filepath.Join(dir, "objects")
+	if err := os.MkdirAll(objects, 0o700); err != nil {
+		return nil, err
+	}
+	st := &stack{}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	if st.objects, err = objectstore.OpenDir(objects); err != nil {
+		return nil, err
+	}
+	if st.etcd, err = etcd.Start(ctx, etcd.Config{Dir: filepath.Join(dir, "etcd"), Log: log}); err != nil {
+		return nil, err
+	}
+	st.catalog = catalog.New(catalog.Config{Client: st.etcd.Client(), Log: log})
+	if err := st.catalog.Start(ctx); err != nil {
+		return nil, err
+	}
+	cfg.Client, cfg.Catalog, cfg.Log, cfg.Region = st.etcd.Client(), st.catalog, log, "us-east-1"
+	if cfg.Objects == nil {
+		cfg.Objects = st.objects
+	}
+	if cfg.Preparer == nil {
+		cfg.Preparer = preparer(prepared)
+	}
+	st.Service = New(cfg)
+	return st, st.Service.Start(ctx)
+}
+
+func (st *stack) close() error {
+	st.Service.Stop()
+	st.catalog.Stop()
+	st.etcd.Stop()
+	return st.objects.Close()
+}
+
+func start(t *testing.T, cfg Config) *stack {
+	t.Helper()
+	return startIn(t, t.TempDir(), cfg)
+}
+
+func startIn(t *testing.T, dir string, cfg Config) *stack {
+	t.Helper()
+	st, err := openStack(t.Context(), dir, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	t.Cleanup(func() {
+		once.Do(func() {
+			if err := st.close(); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	return st
+}
+
+// wait returns the first record of a function for which ok holds. ok gets nil
+// when there is none.
+func (st *stack) wait(t *testing.T, name string, ok func(*function.Record) bool) *function.Record {
+	t.Helper()
+	found := make(chan *function.Record, 1)
+	cancel := st.catalog.Subscribe(func(_, after *function.Record) {
+		if after != nil && after.Name == name && ok(after) {
+			select {
+			case found <- after:
+			default:
+			}
+		}
+	})
+	defer cancel()
+	select {
+	case r := <-found:
+		return r
+	case <-time.After(20 * time.Second):
+		t.Fatalf("function %s did not get there", name)
+		return nil
+	}
+}
+
+func settled(r *function.Record) bool { return !needsPreparing(r) }
+
+func zipOf(t testing.TB, files map[string]string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	for name, body := range files {
+		f, err := w.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(f, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func createRequest(t testing.TB, name, body string) function.CreateRequest {
+	return function.CreateRequest{
+		Account: account,
+		Name:    name,
+		Config:  function.Config{Runtime: "python3.11", Handler: "app.handler", Timeout: 3, MemorySize: 128},
+		Zip:     zipOf(t, map[string]string{"app.py": body}),
+	}
+}
+
+func wantCode(t *testing.T, err error, code, message string) {
+	t.Helper()
+	e, ok := awserr.As(err)
+	if !ok {
+		t.Fatalf("got error %v, want %s", err, code)
+	}
+	if e.Code != code || (message != "" && e.Message != message) {
+		t.Fatalf("got %s: %s\nwant %s: %s", e.Code, e.Message, code, message)
+	}
+}

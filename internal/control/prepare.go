@@ -1,0 +1,171 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"reflect"
+	"sync"
+	"time"
+
+	"hearth/internal/function"
+)
+
+// retryDelay is the pause before a preparation whose result could not be
+// stored is tried again.
+const retryDelay = time.Second
+
+// errSuperseded says that what was prepared is not wanted any more.
+var errSuperseded = errors.New("superseded")
+
+func needsPreparing(r *function.Record) bool {
+	return r.State == function.Pending || r.LastUpdateStatus == function.UpdateInProgress
+}
+
+func (s *Service) prepareLoop(ctx context.Context) {
+	for {
+		t, ok := s.queue.next()
+		if !ok {
+			return
+		}
+		err := s.prepare(ctx, t)
+		if err != nil && ctx.Err() == nil {
+			s.cfg.Log.LogAttrs(ctx, slog.LevelError, "control: cannot store a preparation's result, trying again",
+				slog.String("account", t.account), slog.String("function", t.name), slog.Any("error", err))
+			select {
+			case <-ctx.Done():
+			case <-time.After(retryDelay):
+			}
+			s.queue.add(t)
+		}
+		s.queue.done(t)
+	}
+}
+
+// prepare prepares a function if it still needs it and stores the result. The
+// error is of storing it.
+func (s *Service) prepare(ctx context.Context, t target) error {
+	r, ok := s.cfg.Catalog.Lookup(t.account, t.name)
+	if !ok || !needsPreparing(r) {
+		return nil
+	}
+	prepareCtx, cancel := context.WithTimeout(ctx, s.cfg.PrepareTimeout)
+	failure := s.cfg.Preparer.Prepare(prepareCtx, r, r.Latest)
+	cancel()
+	if failure != nil && ctx.Err() != nil {
+		return nil // interrupted by Stop: it goes on at the next Start
+	}
+	if failure != nil {
+		s.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "control: a function could not be prepared",
+			slog.String("account", t.account), slog.String("function", t.name), slog.Any("error", failure))
+	}
+	_, err := s.change(ctx, t.account, t.name, func(now *function.Record) (*function.Record, error) {
+		if now == nil || now.UID != r.UID || !needsPreparing(now) || !reflect.DeepEqual(now.Latest, r.Latest) {
+			return nil, errSuperseded
+		}
+		if failure != nil {
+			return failed(now, failure), nil
+		}
+		return succeeded(now), nil
+	})
+	if errors.Is(err, errSuperseded) {
+		return nil
+	}
+	return err
+}
+
+// succeeded makes the latest configuration the one that serves.
+func succeeded(now *function.Record) *function.Record {
+	next := now.Clone()
+	next.State, next.StateReason, next.StateReasonCode = function.Active, "", ""
+	next.LastUpdateStatus, next.LastUpdateStatusReason, next.LastUpdateStatusReasonCode = function.UpdateSuccessful, "", ""
+	next.Serving = next.Latest.Clone()
+	next.Generation++
+	return next
+}
+
+// failed keeps what serves. A function that has never served is Failed; one
+// that has goes on with the configuration before.
+func failed(now *function.Record, failure error) *function.Record {
+	reason, code := internalReason, internalCode
+	if e, ok := errors.AsType[*PrepareError](failure); ok {
+		reason, code = e.Reason, e.Code
+	}
+	next := now.Clone()
+	if now.Serving == nil {
+		next.State, next.StateReason, next.StateReasonCode = function.Failed, reason, code
+	}
+	next.LastUpdateStatus, next.LastUpdateStatusReason, next.LastUpdateStatusReasonCode = function.UpdateFailed, reason, code
+	return next
+}
+
+// target names a function that may need preparing.
+type target struct{ account, name string }
+
+// queue holds the functions to prepare: each once, and never one that is
+// being prepared, which is taken again after that.
+type queue struct {
+	mu      sync.Mutex
+	changed *sync.Cond
+	waiting []target
+	state   map[target]queueState
+	closed  bool
+}
+
+type queueState struct{ waiting, running, again bool }
+
+func newQueue() *queue {
+	q := &queue{state: make(map[target]queueState)}
+	q.changed = sync.NewCond(&q.mu)
+	return q
+}
+
+func (q *queue) add(t target) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	st := q.state[t]
+	switch {
+	case st.running:
+		st.again = true
+	case !st.waiting:
+		st.waiting = true
+		q.waiting = append(q.waiting, t)
+		q.changed.Signal()
+	}
+	q.state[t] = st
+}
+
+// next waits for a target; not ok means that the queue is closed.
+func (q *queue) next() (t target, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.waiting) == 0 && !q.closed {
+		q.changed.Wait()
+	}
+	if q.closed {
+		return target{}, false
+	}
+	t = q.waiting[0]
+	q.waiting = q.waiting[1:]
+	q.state[t] = queueState{running: true}
+	return t, true
+}
+
+func (q *queue) done(t target) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.state[t].again {
+		delete(q.state, t)
+		return
+	}
+	q.state[t] = queueState{waiting: true}
+	q.waiting = append(q.waiting, t)
+	q.changed.Signal()
+}
+
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.changed.Broadcast()
+}

@@ -1,0 +1,67 @@
+package control
+
+import (
+	"sync"
+
+	"hearth/internal/awserr"
+	"hearth/internal/function"
+)
+
+// usage is what an account takes of its quotas.
+type usage struct {
+	functions int
+	codeBytes int64
+}
+
+// quota holds what changes under way will take, so that many at once cannot
+// pass a limit together.
+type quota struct {
+	limits Limits
+
+	mu       sync.Mutex
+	reserved map[string]usage // by account
+}
+
+// reserve sets quota aside for a change, until release.
+func (s *Service) reserve(account string, want usage) (release func(), err error) {
+	q := &s.quota
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	// Measured under the lock: a change that was released is in the catalog.
+	used := measure(s.cfg.Catalog.All(), account)
+	held := q.reserved[account]
+	if q.limits.Functions > 0 && want.functions > 0 && used.functions+held.functions+want.functions > q.limits.Functions {
+		return nil, awserr.New("ServiceQuotaExceededException",
+			"The account's limit of %d functions is reached. Delete a function first.", q.limits.Functions)
+	}
+	if used.codeBytes+held.codeBytes+want.codeBytes > q.limits.CodeBytes {
+		return nil, awserr.New("CodeStorageExceededException", "Code storage limit exceeded.")
+	}
+	q.reserved[account] = usage{held.functions + want.functions, held.codeBytes + want.codeBytes}
+	return func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		held := q.reserved[account]
+		left := usage{held.functions - want.functions, held.codeBytes - want.codeBytes}
+		if left == (usage{}) {
+			delete(q.reserved, account)
+			return
+		}
+		q.reserved[account] = left
+	}, nil
+}
+
+func measure(records []*function.Record, account string) usage {
+	var u usage
+	for _, r := range records {
+		if r.Account != account {
+			continue
+		}
+		u.functions++
+		u.codeBytes += r.Latest.Code.Size
+		if r.Serving != nil && r.Serving.Code.Object != r.Latest.Code.Object {
+			u.codeBytes += r.Serving.Code.Size
+		}
+	}
+	return u
+}

@@ -1,0 +1,176 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"hearth/internal/archive"
+	"hearth/internal/catalog"
+	"hearth/internal/function"
+	"hearth/internal/objectstore"
+)
+
+// Preparer makes a configuration ready to run, for instance by building its
+// runtime's image and trying to unpack its code. An error that is a
+// *PrepareError tells the function's owner why it failed.
+type Preparer interface {
+	Prepare(ctx context.Context, r *function.Record, cfg *function.Config) error
+}
+
+// Limits are an account's quotas.
+type Limits struct {
+	// Functions is the most functions; no limit if zero.
+	Functions int
+	// CodeBytes is the most bytes of code archives; AWS's 75 GB if zero.
+	CodeBytes int64
+	// Archive bounds one unpacked archive; archive.Default if zero.
+	Archive archive.Limits
+}
+
+// Config is what the control plane needs.
+type Config struct {
+	Client   *clientv3.Client
+	Catalog  *catalog.Catalog // started before the service
+	Objects  objectstore.Store
+	Preparer Preparer
+	Log      *slog.Logger
+	// Clock is time.Now if nil.
+	Clock  func() time.Time
+	Region string
+	Limits Limits
+	// Preparers is how many functions are prepared at once; 2 if zero.
+	Preparers int
+	// PrepareTimeout bounds one preparation; 15 minutes if zero, as the first
+	// function of a runtime waits until its image is built.
+	PrepareTimeout time.Duration
+	// WriteTimeout bounds one change of a record; 10 seconds if zero.
+	WriteTimeout time.Duration
+	// ObjectGrace is how long an archive stays after it was replaced, for
+	// environments that were being started from it; 10 minutes if zero.
+	ObjectGrace time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.Log, slog.New(slog.DiscardHandler), c.Log == nil)
+	setDefault(&c.Clock, time.Now, c.Clock == nil)
+	setDefault(&c.Limits.CodeBytes, 75<<30, c.Limits.CodeBytes == 0)
+	setDefault(&c.Limits.Archive, archive.Default(), c.Limits.Archive == archive.Limits{})
+	setDefault(&c.Preparers, 2, c.Preparers == 0)
+	setDefault(&c.PrepareTimeout, 15*time.Minute, c.PrepareTimeout == 0)
+	setDefault(&c.WriteTimeout, 10*time.Second, c.WriteTimeout == 0)
+	setDefault(&c.ObjectGrace, 10*time.Minute, c.ObjectGrace == 0)
+	return c
+}
+
+func setDefault[T any](p *T, v T, unset bool) {
+	if unset {
+		*p = v
+	}
+}
+
+// Service is the control plane.
+type Service struct {
+	cfg     Config
+	queue   *queue
+	garbage *garbage
+	quota   quota
+
+	unsubscribe func()
+	cancel      context.CancelCauseFunc
+	wg          sync.WaitGroup
+}
+
+// New makes the service; Start starts it.
+func New(cfg Config) *Service {
+	cfg = cfg.withDefaults()
+	return &Service{
+		cfg:     cfg,
+		queue:   newQueue(),
+		garbage: newGarbage(cfg),
+		quota:   quota{limits: cfg.Limits, reserved: make(map[string]usage)},
+	}
+}
+
+// Start removes what a crash left and takes up the preparations it
+// interrupted.
+func (s *Service) Start(ctx context.Context) error {
+	if err := s.sweep(ctx); err != nil {
+		return fmt.Errorf("start control plane: %w", err)
+	}
+	runCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	s.cancel = cancel
+	for range s.cfg.Preparers {
+		s.wg.Go(func() { s.prepareLoop(runCtx) })
+	}
+	s.wg.Go(func() { s.garbage.run(runCtx) })
+	// Subscribing reports the present records too, so what was Pending or
+	// InProgress when the last control plane ended is queued here.
+	s.unsubscribe = s.cfg.Catalog.Subscribe(s.observe)
+	return nil
+}
+
+// Stop interrupts preparations, which go on at the next Start, and waits.
+func (s *Service) Stop() {
+	if s.cancel == nil {
+		return
+	}
+	s.unsubscribe()
+	s.cancel(errStopped)
+	s.queue.close()
+	s.wg.Wait()
+}
+
+// observe sees every change of a record, its own and others'.
+func (s *Service) observe(before, after *function.Record) {
+	if after != nil && needsPreparing(after) {
+		s.queue.add(target{after.Account, after.Name})
+	}
+	s.garbage.observe(before, after)
+}
+
+// Get returns a function.
+func (s *Service) Get(_ context.Context, account, name string) (*function.Record, error) {
+	r, ok := s.cfg.Catalog.Lookup(account, name)
+	if !ok {
+		return nil, s.notFound(account, name)
+	}
+	return r, nil
+}
+
+// List returns up to limit functions of an account in the order of their
+// names, beginning after the name after. If there are more, next is what to
+// give as after for them.
+func (s *Service) List(_ context.Context, account, after string, limit int) (records []*function.Record, next string, err error) {
+	if limit < 1 {
+		return nil, "", fmt.Errorf("list functions: limit %d", limit)
+	}
+	records = s.cfg.Catalog.List(account, after, limit+1)
+	if len(records) > limit {
+		records = records[:limit]
+		next = records[limit-1].Name
+	}
+	return records, next, nil
+}
+
+// OpenCode returns the archive of a record's latest code. The
+// caller closes it.
+func (s *Service) OpenCode(ctx context.Context, r *function.Record) (io.ReadSeekCloser, error) {
+	f, _, err := s.cfg.Objects.Open(ctx, r.Latest.Code.Object)
+	if err != nil {
+		return nil, fmt.Errorf("open code of %s: %w", r.Name, err)
+	}
+	return f, nil
+}
+
+// Usage returns how many functions an account has and how many bytes their
+// archives take.
+func (s *Service) Usage(_ context.Context, account string) (functions int, codeBytes int64, err error) {
+	u := measure(s.cfg.Catalog.All(), account)
+	return u.functions, u.codeBytes, nil
+}
