@@ -2,6 +2,10 @@ package controlstream
 
 import "time"
 
+// Version is the version of this protocol. Worker and hearth-init come from
+// one build, so there is no negotiation: any other version is refused.
+const Version = 1
+
 // Hello is the first message of hearth-init.
 type Hello struct {
 	// Protocol is the version of this protocol that hearth-init speaks.
@@ -41,23 +45,27 @@ type Assignment struct {
 
 // InitReport says how an init phase ended.
 type InitReport struct {
-	Status   Status        `json:"status"` // StatusSuccess, StatusError, StatusExited or StatusTimeout
-	Duration time.Duration `json:"duration"`
+	Status   Status // StatusSuccess, StatusError, StatusExited or StatusTimeout
+	Duration time.Duration
 	// ErrorType is AWS's word, for instance Runtime.ExitError.
-	ErrorType string `json:"errorType,omitempty"`
+	ErrorType string
 	// Error is what a caller gets as payload if this failure is final: what
-	// the runtime posted to init/error, or AWS's words for an exit.
-	Error []byte `json:"error,omitempty"`
+	// the runtime posted to init/error, or AWS's words for an exit. At most
+	// MaxInitError bytes.
+	Error []byte
 }
 
 // Invoke is one invoke; its payload travels beside it.
 type Invoke struct {
-	RequestID     string `json:"requestId"`
-	FunctionARN   string `json:"functionArn"`
-	DeadlineMs    int64  `json:"deadlineMs"` // Unix time
-	TraceID       string `json:"traceId,omitempty"`
-	ClientContext []byte `json:"clientContext,omitempty"`
-	ContentType   string `json:"contentType,omitempty"`
+	RequestID   string
+	FunctionARN string
+	// DeadlineMs is Unix time in milliseconds. hearth-init ends an invoke
+	// that is not over by then; the worker keeps a later deadline of its own,
+	// because hearth-init cannot be trusted to.
+	DeadlineMs    int64
+	TraceID       string
+	ClientContext []byte
+	ContentType   string // empty: application/json
 }
 
 // Status is how a phase ended.
@@ -80,27 +88,27 @@ const (
 
 // Response is the function's answer; its payload travels beside it.
 type Response struct {
-	RequestID string `json:"requestId"`
-	Status    Status `json:"status"`
+	RequestID string
+	Status    Status
 	// ErrorType is the platform's type of a failure, for the log and metrics.
-	ErrorType   string `json:"errorType,omitempty"`
-	ContentType string `json:"contentType,omitempty"`
+	ErrorType   string
+	ContentType string
 	// Streaming says that the runtime posted in streaming mode.
-	Streaming bool `json:"streaming,omitempty"`
+	Streaming bool
 }
 
 // Done says that the invoke is over: the runtime asks for the next one, or
 // has ended.
 type Done struct {
-	RequestID string `json:"requestId"`
+	RequestID string
 	// Alive says that the runtime can take another invoke.
-	Alive bool `json:"alive"`
+	Alive bool
 	// Duration is from the runtime taking the event to its answer, or end.
-	Duration time.Duration `json:"duration"`
+	Duration time.Duration
 	// Init is set when init ran again inside this invoke.
-	Init *InitReport `json:"init,omitempty"`
+	Init *InitReport
 	// LogBytes is how many log bytes hearth-init has sent so far.
-	LogBytes int64 `json:"logBytes"`
+	LogBytes int64
 }
 
 // LogRecord is a line, or a piece of one, that the function wrote.

@@ -1,0 +1,156 @@
+package guest
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"hearth/internal/controlstream"
+)
+
+// defaultEnv are the variables that a runtime has unless its function or the
+// worker says otherwise: the values of AWS's environment.
+var defaultEnv = map[string]string{
+	"LANG":            "en_US.UTF-8",
+	"PATH":            "/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+	"LD_LIBRARY_PATH": "/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib",
+	"TZ":              ":UTC",
+}
+
+// overridable are the platform's variables that a function's own win over.
+// Every other one of the platform's is reserved.
+var overridable = map[string]bool{
+	"LANG": true, "PATH": true, "LD_LIBRARY_PATH": true, "NODE_PATH": true, "PYTHONPATH": true,
+	"GEM_PATH": true, "TZ": true, "AWS_XRAY_CONTEXT_MISSING": true, "AWS_XRAY_DAEMON_ADDRESS": true,
+	"AWS_LAMBDA_LOG_FORMAT": true, "AWS_LAMBDA_LOG_LEVEL": true, "AWS_LAMBDA_EXEC_WRAPPER": true,
+	"AWS_LAMBDA_DOTNET_PREJIT": true,
+}
+
+// bootEnv is the environment of a prewarmed runtime, which has no function.
+func (c *Config) bootEnv() map[string]string {
+	env := maps.Clone(defaultEnv)
+	maps.Copy(env, c.fixedEnv())
+	return env
+}
+
+// fixedEnv are the variables that hearth-init itself decides.
+func (c *Config) fixedEnv() map[string]string {
+	return map[string]string{
+		"AWS_LAMBDA_RUNTIME_API": c.API,
+		"LAMBDA_TASK_ROOT":       c.TaskDir,
+		"LAMBDA_RUNTIME_DIR":     c.RuntimeDir,
+	}
+}
+
+// functionEnv is the environment of the runtime of an assigned function.
+func (c *Config) functionEnv(a *controlstream.Assignment) map[string]string {
+	env := maps.Clone(defaultEnv)
+	for name, value := range a.PlatformEnv {
+		if overridable[name] {
+			env[name] = value
+		}
+	}
+	maps.Copy(env, a.CustomerEnv)
+	for name, value := range a.PlatformEnv {
+		if !overridable[name] {
+			env[name] = value
+		}
+	}
+	if a.Handler != "" {
+		env["_HANDLER"] = a.Handler
+	}
+	maps.Copy(env, c.fixedEnv())
+	// Names and values that cannot be passed to a process would make every
+	// start fail. The API refuses them; this is the second line.
+	maps.DeleteFunc(env, func(name, value string) bool {
+		return name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(value, 0)
+	})
+	return env
+}
+
+// environ is the form in which a process gets its environment, in a fixed
+// order.
+func environ(env map[string]string) []string {
+	list := make([]string, 0, len(env))
+	for name, value := range env {
+		list = append(list, name+"="+value)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// freshNames and freshPrefixes name the variables that a process reads once,
+// before any of its own code runs or as its libraries are loaded. If one of
+// them differs from what a prewarmed runtime was started with, it cannot take
+// the function and another is started.
+var (
+	freshNames = map[string]bool{
+		"AWS_LAMBDA_EXEC_WRAPPER": true, // runs instead of the runtime
+		"TZ":                      true, // read by libc once
+		"LANG":                    true,
+		"LANGUAGE":                true,
+		"PATH":                    true,
+		"HOME":                    true, // site directories
+		"TMPDIR":                  true,
+		"GODEBUG":                 true, // Go's runtime
+		"GOGC":                    true,
+		"GOMEMLIMIT":              true,
+		"GOMAXPROCS":              true,
+		"GOTRACEBACK":             true,
+		"GLIBC_TUNABLES":          true, // libc
+		"OPENSSL_CONF":            true, // OpenSSL
+		"OPENSSL_MODULES":         true,
+	}
+	freshPrefixes = []string{
+		"LD_",                // the dynamic linker
+		"LC_",                // locale
+		"MALLOC_",            // libc's allocator
+		"PYTHON",             // the interpreters
+		"NODE_",              // NODE_OPTIONS, NODE_EXTRA_CA_CERTS, NODE_PATH, …
+		"UV_",                // UV_THREADPOOL_SIZE
+		"JAVA_TOOL_",         // JAVA_TOOL_OPTIONS
+		"_JAVA_",             // _JAVA_OPTIONS
+		"JDK_JAVA_",          // JDK_JAVA_OPTIONS
+		"RUBY",               // RUBYOPT, RUBYLIB
+		"GEM_",               // GEM_PATH
+		"DOTNET_",            // the .NET runtime
+		"SSL_CERT_",          // certificates loaded at start
+		"OMP_",               // OpenMP
+		"OPENBLAS_",          // thread counts of numerical libraries
+		"MKL_",               // the same
+		"V8_",                // V8
+		"G_",                 // GLib
+		"ASAN_",              // sanitizers
+		"ICU_",               // NODE_ICU_DATA's relatives
+		"NO_COLOR",           // read by node at start
+		"FORCE_COLOR",        // the same
+		"GCONV_",             // libc's character conversion
+		"LOCPATH",            // locale archives
+		"NLSPATH",            // message catalogues
+		"RES_OPTIONS",        // resolver
+		"LOCALDOMAIN",        // resolver
+		"HOSTALIASES",        // resolver
+		"AWS_LAMBDA_NODEJS_", // Node runtime switches
+	}
+)
+
+// needsFresh says whether a runtime started with the variables boot cannot
+// take over a function with the variables want.
+func needsFresh(boot, want map[string]string) bool {
+	differs := func(a, b map[string]string) bool {
+		for name, value := range a {
+			other, ok := b[name]
+			if (!ok || other != value) && isFresh(name) {
+				return true
+			}
+		}
+		return false
+	}
+	return differs(want, boot) || differs(boot, want)
+}
+
+func isFresh(name string) bool {
+	return freshNames[name] || slices.ContainsFunc(freshPrefixes, func(prefix string) bool {
+		return strings.HasPrefix(name, prefix)
+	})
+}

@@ -1,0 +1,158 @@
+package guest
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hearth/internal/controlstream"
+)
+
+// Config says where things are. The zero values of Mount aside, every field
+// is needed; DefaultConfig has those of a sandbox.
+type Config struct {
+	// API is the address of the Runtime API, on loopback.
+	API string
+	// Control is the path of the Unix socket on which the worker listens.
+	Control string
+	// RuntimeDir, TaskDir and OptDir hold the runtime, the function's code
+	// and its layers.
+	RuntimeDir, TaskDir, OptDir string
+	// PrewarmUID and PrewarmGID are the user of a prewarmed runtime.
+	PrewarmUID, PrewarmGID int
+	// Files and Processes are the resource limits until an assignment says
+	// otherwise.
+	Files, Processes int
+	// Mount binds a late directory to its place.
+	Mount func(controlstream.Mount) error
+}
+
+// DefaultConfig is the configuration inside a sandbox.
+func DefaultConfig() Config {
+	return Config{
+		API:        "127.0.0.1:9001",
+		Control:    "/.hearth/ctl/s",
+		RuntimeDir: "/var/runtime",
+		TaskDir:    "/var/task",
+		OptDir:     "/opt",
+		PrewarmUID: 993, // AWS's sbx_user1051
+		PrewarmGID: 990,
+		Files:      1024,
+		Processes:  1024,
+		Mount:      bindMount,
+	}
+}
+
+// errNotProcessOne guards whoever runs the binary by hand.
+var errNotProcessOne = errors.New("hearth-init is process 1 of a sandbox and ends every process it can see: " +
+	"it does not run anywhere else")
+
+// guest is hearth-init.
+type guest struct {
+	cfg   Config
+	life  *lifecycle
+	warm  *prewarmed // until the first start
+	fn    *controlstream.Assignment
+	skew  time.Duration // how far the worker's clock is ahead of ours
+	procs *processes
+
+	stream *controlstream.Guest
+}
+
+// Run is the life of hearth-init. It returns when the worker has asked for
+// the end, with nil, or when the connection to it is gone; either way every
+// other process is dead.
+func Run(cfg Config) error {
+	if os.Getpid() != 1 {
+		return errNotProcessOne
+	}
+	unix.Umask(0o022)
+	if err := setLimits(0, cfg.Files, cfg.Processes); err != nil {
+		return err
+	}
+	g := &guest{cfg: cfg, procs: newProcesses()}
+	go g.procs.reapForever()
+	defer g.procs.killAll()
+
+	ln, err := net.Listen("tcp", cfg.API)
+	if err != nil {
+		return fmt.Errorf("serve the Runtime API: %w", err)
+	}
+	defer func() { _ = ln.Close() }() // nothing is lost by then
+	srv := &server{ln: ln, conns: make(map[*conn]struct{})}
+	g.life = &lifecycle{procs: g.procs, launch: g.launch, closeConns: srv.closeConns}
+	srv.life = g.life
+	go srv.serve()
+
+	ready, err := g.prewarm()
+	if err != nil {
+		return err
+	}
+	nc, err := net.Dial("unix", cfg.Control)
+	if err != nil {
+		return fmt.Errorf("dial the worker: %w", err)
+	}
+	stream, err := controlstream.Accept(nc, controlstream.Hello{Protocol: controlstream.Version, Prewarmed: ready})
+	if err != nil {
+		return err
+	}
+	g.stream, g.life.worker = stream, stream
+	return stream.Serve(g)
+}
+
+// Assign implements controlstream.Handler.
+func (g *guest) Assign(a *controlstream.Assignment) error {
+	if a.UID <= 0 || a.GID <= 0 {
+		return fmt.Errorf("the function's user is %d:%d: must not be root", a.UID, a.GID)
+	}
+	// Clocks differ by the time the message took; only a stale one matters.
+	if skew := time.Until(a.Clock); !a.Clock.IsZero() && skew.Abs() > time.Second {
+		g.skew = skew
+	}
+	for _, m := range a.Mounts {
+		if err := g.cfg.Mount(m); err != nil {
+			return fmt.Errorf("mount %s: %w", m.Target, err)
+		}
+	}
+	if err := setLimits(0, a.Files, a.Processes); err != nil {
+		return err
+	}
+	g.fn = a
+	return nil
+}
+
+// Init implements controlstream.Handler.
+func (g *guest) Init(limit time.Duration) *controlstream.InitReport { return g.life.init(limit) }
+
+// Invoke implements controlstream.Handler.
+func (g *guest) Invoke(in *controlstream.Invoke, payload []byte) error {
+	var deadline time.Time
+	if in.DeadlineMs > 0 {
+		// From here on monotonic: a step of the clock changes nothing.
+		now := time.Now()
+		deadline = now.Add(time.UnixMilli(in.DeadlineMs).Sub(now.Add(g.skew)))
+	}
+	return g.life.beginInvoke(in, payload, deadline)
+}
+
+// Shutdown implements controlstream.Handler.
+func (g *guest) Shutdown(time.Duration) { g.life.shutdown() }
+
+// bindMount makes m.Source appear at m.Target.
+func bindMount(m controlstream.Mount) error {
+	if err := unix.Mount(m.Source, m.Target, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind %s: %w", m.Source, err)
+	}
+	if !m.ReadOnly {
+		return nil
+	}
+	const flags = unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV
+	if err := unix.Mount("", m.Target, "", flags, ""); err != nil {
+		return fmt.Errorf("make read-only: %w", err)
+	}
+	return nil
+}
