@@ -76,6 +76,7 @@ var kinds = map[string]kind{
 	"AccessDeniedException":               {http.StatusForbidden, "Message", false},
 	"ExpiredTokenException":               {http.StatusForbidden, "message", false},
 	"IncompleteSignatureException":        {http.StatusForbidden, "message", false},
+	"InvalidAction":                       {http.StatusBadRequest, "Message", false}, // of the query protocol
 	"InvalidSignatureException":           {http.StatusForbidden, "message", false},
 	"MissingAuthenticationTokenException": {http.StatusForbidden, "message", false},
 	"RequestEntityTooLargeException":      {http.StatusRequestEntityTooLarge, "message", false},

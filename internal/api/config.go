@@ -1,0 +1,233 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"hearth/internal/awserr"
+	"hearth/internal/function"
+)
+
+// Limits of a function's configuration that AWS's model does not carry, or
+// carries for Managed Instances only.
+const (
+	maxTimeout     = 900   // seconds
+	maxMemory      = 10240 // MB
+	maxEnvironment = 4096  // bytes, in JSON
+	maxZip         = 52428800
+)
+
+// change is what a request says about a function's configuration; a nil field
+// was not in it.
+type change struct {
+	description, runtime, role, handler *string
+	timeout, memory                     *int32
+	environment                         *types.Environment
+	storage                             *types.EphemeralStorage
+	tracing                             *types.TracingConfig
+	logging                             *types.LoggingConfig
+}
+
+func changeOf(in *lambda.UpdateFunctionConfigurationInput) *change {
+	return &change{
+		description: in.Description, runtime: optional(string(in.Runtime)), role: in.Role, handler: in.Handler,
+		timeout: in.Timeout, memory: in.MemorySize, environment: in.Environment, storage: in.EphemeralStorage,
+		tracing: in.TracingConfig, logging: in.LoggingConfig,
+	}
+}
+
+// newConfig checks the configuration of a new function and fills in AWS's
+// defaults.
+func (s *Server) newConfig(name string, in *lambda.CreateFunctionInput) (*function.Config, error) {
+	ch := &change{
+		description: in.Description, runtime: optional(string(in.Runtime)), role: in.Role, handler: in.Handler,
+		timeout: in.Timeout, memory: in.MemorySize, environment: in.Environment, storage: in.EphemeralStorage,
+		tracing: in.TracingConfig, logging: in.LoggingConfig,
+	}
+	if ch.runtime == nil || str(ch.handler) == "" {
+		return nil, awserr.New("InvalidParameterValueException", "Runtime and Handler are mandatory parameters for functions created with deployment packages.")
+	}
+	if err := s.checkChange(ch); err != nil {
+		return nil, err
+	}
+	architecture, err := s.checkArchitecture(in.Architectures, s.Architecture)
+	if err != nil {
+		return nil, err
+	}
+	cfg := &function.Config{
+		Timeout: 3, MemorySize: 128, EphemeralStorage: 512,
+		Architecture: architecture,
+		PackageType:  string(types.PackageTypeZip),
+		TracingMode:  string(types.TracingModePassThrough),
+		LogFormat:    string(types.LogFormatText),
+		LogGroup:     "/aws/lambda/" + name,
+	}
+	return cfg, ch.apply(cfg)
+}
+
+// apply makes the change to a configuration.
+func (ch *change) apply(cfg *function.Config) error {
+	set(&cfg.Description, ch.description)
+	set(&cfg.Runtime, ch.runtime)
+	set(&cfg.Role, ch.role)
+	set(&cfg.Handler, ch.handler)
+	setInt(&cfg.Timeout, ch.timeout)
+	setInt(&cfg.MemorySize, ch.memory)
+	if ch.storage != nil {
+		setInt(&cfg.EphemeralStorage, ch.storage.Size)
+	}
+	if ch.environment != nil {
+		cfg.Environment = map[string]string{}
+		maps.Copy(cfg.Environment, ch.environment.Variables)
+	}
+	if ch.tracing != nil && ch.tracing.Mode != "" {
+		cfg.TracingMode = string(ch.tracing.Mode)
+	}
+	return ch.applyLogging(cfg)
+}
+
+// applyLogging sets the log format and levels. Levels exist in JSON only.
+func (ch *change) applyLogging(cfg *function.Config) error {
+	l := ch.logging
+	if l == nil {
+		return nil
+	}
+	set(&cfg.LogGroup, l.LogGroup)
+	if l.LogFormat != "" {
+		cfg.LogFormat = string(l.LogFormat)
+	}
+	if cfg.LogFormat != string(types.LogFormatJson) {
+		if l.ApplicationLogLevel != "" || l.SystemLogLevel != "" {
+			return awserr.New("InvalidParameterValueException", "To set ApplicationLogLevel or SystemLogLevel, set LogFormat to JSON.")
+		}
+		cfg.ApplicationLogLevel, cfg.SystemLogLevel = "", ""
+		return nil
+	}
+	level := func(dst *string, v string) {
+		if v != "" {
+			*dst = v
+		} else if *dst == "" {
+			*dst = "INFO"
+		}
+	}
+	level(&cfg.ApplicationLogLevel, string(l.ApplicationLogLevel))
+	level(&cfg.SystemLogLevel, string(l.SystemLogLevel))
+	return nil
+}
+
+func set(dst *string, v *string) {
+	if v != nil {
+		*dst = *v
+	}
+}
+
+func setInt(dst *int, v *int32) {
+	if v != nil {
+		*dst = int(*v)
+	}
+}
+
+// checkChange checks what the model's constraints do not.
+func (s *Server) checkChange(ch *change) error {
+	if ch.runtime != nil {
+		if err := s.checkRuntime(*ch.runtime); err != nil {
+			return err
+		}
+	}
+	if ch.timeout != nil && *ch.timeout > maxTimeout {
+		return validationError("ValidationException", problem("'"+number(float64(*ch.timeout))+"'", "timeout",
+			"Member must have value less than or equal to 900"))
+	}
+	if ch.memory != nil && *ch.memory > maxMemory {
+		return awserr.New("InvalidParameterValueException", "'MemorySize' value failed to satisfy constraint: Member must have value less than or equal to 10240")
+	}
+	if ch.environment != nil {
+		return checkEnvironment(ch.environment.Variables)
+	}
+	return nil
+}
+
+// reserved are the variables that Lambda sets itself (AWS's developer guide,
+// "Defined runtime environment variables").
+var reserved = []string{
+	"_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV",
+	"AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION",
+	"AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME",
+	"AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
+	"AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR",
+}
+
+func checkEnvironment(variables map[string]string) error {
+	var used []string
+	for _, name := range reserved {
+		if _, ok := variables[name]; ok {
+			used = append(used, name)
+		}
+	}
+	if used != nil {
+		return awserr.New("InvalidParameterValueException", "Lambda was unable to configure your environment variables because the environment variables you have provided contains reserved keys that are currently not supported for modification. Reserved keys used in this request: %s", strings.Join(used, ", "))
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(variables); err != nil {
+		return err
+	}
+	if measured := strings.TrimSuffix(b.String(), "\n"); len(variables) > 0 && len(measured) > maxEnvironment {
+		return awserr.New("InvalidParameterValueException", "Lambda was unable to configure your environment variables because the environment variables you have provided exceeded the 4KB limit. String measured: %s", measured)
+	}
+	return nil
+}
+
+// deprecated are the runtimes that AWS no longer lets functions be created
+// with.
+var deprecated = []string{
+	"nodejs", "nodejs4.3", "nodejs4.3-edge", "nodejs6.10", "nodejs8.10", "nodejs10.x", "nodejs12.x", "nodejs14.x", "nodejs16.x",
+	"java8", "python2.7", "python3.6", "python3.7", "python3.8",
+	"dotnetcore1.0", "dotnetcore2.0", "dotnetcore2.1", "dotnetcore3.1", "dotnet6",
+	"go1.x", "ruby2.5", "ruby2.7", "provided",
+}
+
+func (s *Server) checkRuntime(runtime string) error {
+	switch {
+	case slices.Contains(s.Runtimes, runtime):
+		return nil
+	case slices.Contains(deprecated, runtime):
+		return awserr.New("InvalidParameterValueException", "The runtime parameter of %s is no longer supported for creating or updating AWS Lambda functions. We recommend you use a supported runtime while creating or updating functions.", runtime)
+	case slices.Contains(types.Runtime("").Values(), types.Runtime(runtime)):
+		return awserr.New("InvalidParameterValueException", "The runtime %s is not built on this Hearth. Use one of: %s.", runtime, strings.Join(s.Runtimes, ", "))
+	}
+	return awserr.New("InvalidParameterValueException", "Value %s at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: [%s] or be a valid ARN",
+		clip(runtime), strings.Join(s.Runtimes, ", "))
+}
+
+// checkArchitecture returns the architecture asked for, or the fallback.
+func (s *Server) checkArchitecture(asked []types.Architecture, fallback string) (string, error) {
+	if len(asked) == 0 {
+		return fallback, nil
+	}
+	if a := string(asked[0]); a != s.Architecture {
+		return "", awserr.New("InvalidParameterValueException", "This machine runs %s functions, not %s. Build the function for %s, or deploy it to a Hearth with an %s worker.", s.Architecture, a, s.Architecture, a)
+	}
+	return s.Architecture, nil
+}
+
+// checkZip checks that there is an archive, of a size that may be sent
+// inline. What is in it is the control plane's business.
+func checkZip(zip []byte) ([]byte, error) {
+	switch {
+	case zip == nil:
+		return nil, awserr.New("InvalidParameterValueException", "Please provide a source for function code.")
+	case len(zip) == 0:
+		return nil, awserr.New("InvalidParameterValueException", "Uploaded file must be a non-empty zip")
+	case len(zip) > maxZip:
+		return nil, awserr.New("RequestEntityTooLargeException", "Zipped size must be smaller than %d bytes", maxZip)
+	}
+	return zip, nil
+}

@@ -1,0 +1,272 @@
+package api
+
+import (
+	"context"
+	"encoding/base64"
+
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/aws/smithy-go"
+
+	"hearth/internal/awserr"
+	"hearth/internal/function"
+)
+
+// timestamp is the form of LastModified.
+const timestamp = "2006-01-02T15:04:05.000-0700"
+
+// maxPage is the most functions in one answer of ListFunctions.
+const maxPage = 50
+
+func (s *Server) createFunction(ctx context.Context, c *call, in *lambda.CreateFunctionInput) (smithy.Serializable, error) {
+	ref, err := s.resolve(c, *in.FunctionName, "")
+	if err != nil {
+		return nil, err
+	}
+	if ref.Qualifier != "" {
+		return nil, validationError("ValidationException", problem("'"+*in.FunctionName+"'", "functionName",
+			"Member must not have a qualifier"))
+	}
+	if err := unsupportedInCreate(in); err != nil {
+		return nil, err
+	}
+	cfg, err := s.newConfig(ref.Name, in)
+	if err != nil {
+		return nil, err
+	}
+	zip, err := checkZip(in.Code.ZipFile)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkTags(nil, in.Tags); err != nil {
+		return nil, err
+	}
+	record, err := s.Functions.Create(ctx, function.CreateRequest{
+		Account: c.AccountID, Name: ref.Name, Config: *cfg, Zip: zip, Tags: in.Tags,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.configuration(record, ""), nil
+}
+
+func (s *Server) getFunction(ctx context.Context, c *call, in *lambda.GetFunctionInput) (smithy.Serializable, error) {
+	record, qualifier, err := s.find(ctx, c, *in.FunctionName, str(in.Qualifier))
+	if err != nil {
+		return nil, err
+	}
+	link, err := s.codeLink(ctx, c, record)
+	if err != nil {
+		return nil, err
+	}
+	repository := "S3"
+	return &lambda.GetFunctionOutput{
+		Code:          &types.FunctionCodeLocation{RepositoryType: &repository, Location: &link},
+		Configuration: s.configuration(record, qualifier),
+		Tags:          record.Tags,
+	}, nil
+}
+
+func (s *Server) getFunctionConfiguration(ctx context.Context, c *call, in *lambda.GetFunctionConfigurationInput) (smithy.Serializable, error) {
+	record, qualifier, err := s.find(ctx, c, *in.FunctionName, str(in.Qualifier))
+	if err != nil {
+		return nil, err
+	}
+	return s.configuration(record, qualifier), nil
+}
+
+// find resolves a reference to a function and gets its record.
+func (s *Server) find(ctx context.Context, c *call, reference, qualifier string) (*function.Record, string, error) {
+	ref, err := s.resolve(c, reference, qualifier)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := onlyLatest(ref); err != nil {
+		return nil, "", err
+	}
+	record, err := s.Functions.Get(ctx, c.AccountID, ref.Name)
+	return record, ref.Qualifier, err
+}
+
+func (s *Server) listFunctions(ctx context.Context, c *call, in *lambda.ListFunctionsInput) (smithy.Serializable, error) {
+	after, err := base64.RawURLEncoding.DecodeString(str(in.Marker))
+	if err != nil {
+		return nil, awserr.New("InvalidParameterValueException", "The marker is not one that ListFunctions returned.")
+	}
+	page := maxPage
+	if in.MaxItems != nil {
+		page = min(page, int(*in.MaxItems))
+	}
+	records, next, err := s.Functions.List(ctx, c.AccountID, string(after), page)
+	if err != nil {
+		return nil, err
+	}
+	qualifier := ""
+	if in.FunctionVersion == types.FunctionVersionAll {
+		qualifier = function.LatestVersion
+	}
+	out := &lambda.ListFunctionsOutput{Functions: make([]types.FunctionConfiguration, 0, len(records))}
+	for _, record := range records {
+		cfg := s.configuration(record, qualifier)
+		// AWS leaves these to GetFunction.
+		cfg.State, cfg.StateReason, cfg.StateReasonCode = "", nil, ""
+		cfg.LastUpdateStatus, cfg.LastUpdateStatusReason, cfg.LastUpdateStatusReasonCode = "", nil, ""
+		cfg.RuntimeVersionConfig = nil
+		out.Functions = append(out.Functions, *cfg)
+	}
+	if next != "" {
+		marker := base64.RawURLEncoding.EncodeToString([]byte(next))
+		out.NextMarker = &marker
+	}
+	return out, nil
+}
+
+func (s *Server) updateFunctionCode(ctx context.Context, c *call, in *lambda.UpdateFunctionCodeInput) (smithy.Serializable, error) {
+	ref, err := s.resolve(c, *in.FunctionName, "")
+	if err != nil {
+		return nil, err
+	}
+	if err := onlyLatest(ref); err != nil {
+		return nil, err
+	}
+	if err := unsupportedInCodeUpdate(in); err != nil {
+		return nil, err
+	}
+	architecture, err := s.checkArchitecture(in.Architectures, "")
+	if err != nil {
+		return nil, err
+	}
+	zip, err := checkZip(in.ZipFile)
+	if err != nil {
+		return nil, err
+	}
+	record, err := s.Functions.UpdateCode(ctx, function.CodeUpdate{
+		Account: c.AccountID, Name: ref.Name, RevisionID: str(in.RevisionId),
+		Zip: zip, Architecture: architecture, DryRun: in.DryRun,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.configuration(record, ""), nil
+}
+
+func (s *Server) updateFunctionConfiguration(ctx context.Context, c *call, in *lambda.UpdateFunctionConfigurationInput) (smithy.Serializable, error) {
+	ref, err := s.resolve(c, *in.FunctionName, "")
+	if err != nil {
+		return nil, err
+	}
+	if err := onlyLatest(ref); err != nil {
+		return nil, err
+	}
+	if err := unsupportedInConfigUpdate(in); err != nil {
+		return nil, err
+	}
+	change := changeOf(in)
+	if err := s.checkChange(change); err != nil {
+		return nil, err
+	}
+	record, err := s.Functions.UpdateConfig(ctx, function.ConfigUpdate{
+		Account: c.AccountID, Name: ref.Name, RevisionID: str(in.RevisionId),
+		Apply: change.apply,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.configuration(record, ""), nil
+}
+
+func (s *Server) deleteFunction(ctx context.Context, c *call, in *lambda.DeleteFunctionInput) (smithy.Serializable, error) {
+	ref, err := s.resolve(c, *in.FunctionName, str(in.Qualifier))
+	if err != nil {
+		return nil, err
+	}
+	if ref.Qualifier == function.LatestVersion {
+		return nil, awserr.New("InvalidParameterValueException", "$LATEST version cannot be deleted without deleting the function.")
+	}
+	if err := onlyLatest(ref); err != nil {
+		return nil, err
+	}
+	if err := s.Functions.Delete(ctx, c.AccountID, ref.Name); err != nil {
+		return nil, err
+	}
+	return &lambda.DeleteFunctionOutput{}, nil
+}
+
+func (s *Server) getAccountSettings(ctx context.Context, c *call, _ *lambda.GetAccountSettingsInput) (smithy.Serializable, error) {
+	functions, codeBytes, err := s.Functions.Usage(ctx, c.AccountID)
+	if err != nil {
+		return nil, err
+	}
+	unreserved := int32(s.Concurrency)
+	return &lambda.GetAccountSettingsOutput{
+		AccountLimit: &types.AccountLimit{
+			TotalCodeSize:                  80530636800, // 75 GB, AWS's default
+			CodeSizeUnzipped:               262144000,
+			CodeSizeZipped:                 maxZip,
+			ConcurrentExecutions:           int32(s.Concurrency),
+			UnreservedConcurrentExecutions: &unreserved,
+		},
+		AccountUsage: &types.AccountUsage{TotalCodeSize: codeBytes, FunctionCount: int64(functions)},
+	}, nil
+}
+
+// configuration is a record as the API shows it. All operations that answer a
+// configuration share this shape's schema.
+func (s *Server) configuration(r *function.Record, qualifier string) *types.FunctionConfiguration {
+	cfg := r.Latest
+	arn, version := r.ARN(), function.LatestVersion
+	if qualifier != "" {
+		arn += ":" + qualifier
+	}
+	modified := r.LastModified.UTC().Format(timestamp)
+	memory, timeout, storage := int32(cfg.MemorySize), int32(cfg.Timeout), int32(cfg.EphemeralStorage)
+	out := &types.FunctionConfiguration{
+		Architectures:    []types.Architecture{types.Architecture(cfg.Architecture)},
+		CodeSha256:       &cfg.Code.SHA256,
+		CodeSize:         cfg.Code.Size,
+		Description:      &cfg.Description,
+		EphemeralStorage: &types.EphemeralStorage{Size: &storage},
+		FunctionArn:      &arn,
+		FunctionName:     &r.Name,
+		Handler:          &cfg.Handler,
+		LastModified:     &modified,
+		LoggingConfig: &types.LoggingConfig{
+			LogFormat: types.LogFormat(cfg.LogFormat), LogGroup: &cfg.LogGroup,
+			ApplicationLogLevel: types.ApplicationLogLevel(cfg.ApplicationLogLevel),
+			SystemLogLevel:      types.SystemLogLevel(cfg.SystemLogLevel),
+		},
+		MemorySize:    &memory,
+		PackageType:   types.PackageType(cfg.PackageType),
+		RevisionId:    &r.RevisionID,
+		Role:          &cfg.Role,
+		Runtime:       types.Runtime(cfg.Runtime),
+		SnapStart:     &types.SnapStartResponse{ApplyOn: types.SnapStartApplyOnNone, OptimizationStatus: types.SnapStartOptimizationStatusOff},
+		State:         types.State(r.State),
+		Timeout:       &timeout,
+		TracingConfig: &types.TracingConfigResponse{Mode: types.TracingMode(cfg.TracingMode)},
+		Version:       &version,
+
+		StateReasonCode:            types.StateReasonCode(r.StateReasonCode),
+		LastUpdateStatus:           types.LastUpdateStatus(r.LastUpdateStatus),
+		LastUpdateStatusReasonCode: types.LastUpdateStatusReasonCode(r.LastUpdateStatusReasonCode),
+		StateReason:                optional(r.StateReason),
+		LastUpdateStatusReason:     optional(r.LastUpdateStatusReason),
+	}
+	if cfg.Environment != nil {
+		out.Environment = &types.EnvironmentResponse{Variables: cfg.Environment}
+	}
+	if s.RuntimeVersion != nil {
+		if id := s.RuntimeVersion(cfg.Runtime); id != "" {
+			arn := "arn:aws:lambda:" + r.Region + "::runtime:" + id
+			out.RuntimeVersionConfig = &types.RuntimeVersionConfig{RuntimeVersionArn: &arn}
+		}
+	}
+	return out
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

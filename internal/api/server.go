@@ -1,0 +1,328 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"hearth/internal/awserr"
+	"hearth/internal/function"
+	"hearth/internal/invocation"
+	"hearth/internal/sigv4"
+)
+
+// Functions is the control plane, as the API needs it. Its errors are
+// *awserr.Error, or faults.
+type Functions interface {
+	Create(ctx context.Context, req function.CreateRequest) (*function.Record, error)
+	UpdateCode(ctx context.Context, req function.CodeUpdate) (*function.Record, error)
+	UpdateConfig(ctx context.Context, req function.ConfigUpdate) (*function.Record, error)
+	Delete(ctx context.Context, account, name string) error
+	Get(ctx context.Context, account, name string) (*function.Record, error)
+	// List returns up to max records in order of name, from the one behind
+	// after on; next is empty at the end, or the after of the next page.
+	List(ctx context.Context, account, after string, max int) (records []*function.Record, next string, err error)
+	Tag(ctx context.Context, account, name string, tags map[string]string) error
+	Untag(ctx context.Context, account, name string, keys []string) error
+	// OpenCode opens the archive of the record's latest configuration.
+	OpenCode(ctx context.Context, record *function.Record) (io.ReadSeekCloser, error)
+	Usage(ctx context.Context, account string) (functions int, codeBytes int64, err error)
+}
+
+// Invoker is the frontend of the invoke path. Its errors are *awserr.Error.
+type Invoker interface {
+	Invoke(ctx context.Context, account, name, qualifier string, req *invocation.Request) (*invocation.Response, *invocation.Timeline, error)
+	// Check does what Invoke does up to running the function.
+	Check(ctx context.Context, account, name, qualifier string) error
+}
+
+// Config is what a server needs.
+type Config struct {
+	Functions Functions
+	Invoker   Invoker
+	Keys      sigv4.Keys
+	// Region is the one region served.
+	Region string
+	// Runtimes are the managed runtimes that can be built here.
+	Runtimes []string
+	// RuntimeVersion returns the identifier of a runtime's current version,
+	// or nothing. It may be nil.
+	RuntimeVersion func(runtime string) string
+	// Architecture is what this machine runs; x86_64 if empty.
+	Architecture string
+	// Concurrency is an account's limit of concurrent invokes.
+	Concurrency int
+	// PublicURL is the base of links to this server; if it is empty, links
+	// use the host that the caller asked.
+	PublicURL string
+	Log       *slog.Logger
+	// Now is the clock; time.Now if nil.
+	Now func() time.Time
+}
+
+// validate fills defaults and reports every problem at once.
+func (c *Config) validate() error {
+	var problems []error
+	for _, p := range []struct {
+		missing bool
+		name    string
+	}{
+		{c.Functions == nil, "Functions"}, {c.Invoker == nil, "Invoker"}, {c.Keys == nil, "Keys"},
+		{c.Region == "", "Region"}, {c.Concurrency <= 0, "Concurrency"}, {c.Log == nil, "Log"},
+	} {
+		if p.missing {
+			problems = append(problems, fmt.Errorf("api: config: %s is not set", p.name))
+		}
+	}
+	if _, err := url.Parse(c.PublicURL); err != nil {
+		problems = append(problems, fmt.Errorf("api: config: PublicURL: %w", err))
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Architecture == "" {
+		c.Architecture = "x86_64"
+	}
+	return errors.Join(problems...)
+}
+
+// Server is the API server, an http.Handler.
+type Server struct {
+	Config
+	verifier *sigv4.Verifier
+	router   *router
+	encoder  *encoder
+	handlers map[string]handler
+}
+
+// New makes a server.
+func New(c Config) (*Server, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	prepareOperations()
+	s := &Server{
+		Config:   c,
+		verifier: sigv4.NewVerifier(c.Keys, c.Now),
+		router:   newRouter(operations),
+		encoder:  newEncoder(),
+	}
+	s.handlers = s.lambdaHandlers()
+	return s, nil
+}
+
+// call is one request under way.
+type call struct {
+	sigv4.Identity
+	id string
+	op *operation
+	w  http.ResponseWriter
+	r  *http.Request
+}
+
+// healthPath answers without authentication, for load balancers.
+const healthPath = "/_hearth/health"
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{id: newRequestID(), w: w, r: r}
+	w.Header()["X-Amzn-Requestid"] = []string{c.id}
+	defer func() {
+		fault := recover()
+		if fault == http.ErrAbortHandler {
+			panic(fault)
+		}
+		if fault != nil {
+			s.Log.LogAttrs(r.Context(), slog.LevelError, "panic in a handler", slog.String("requestId", c.id),
+				slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
+			s.fail(c, awserr.Internal())
+		}
+	}()
+	if r.URL.Path == healthPath && r.Method == http.MethodGet {
+		s.write(c, &answer{status: http.StatusOK, header: jsonHeader(), body: []byte(`{"status":"ok"}`)})
+		return
+	}
+	if err := s.serve(c); err != nil {
+		s.fail(c, err)
+	}
+}
+
+// serve authenticates a request and hands it to the service that its
+// credential scope names.
+func (s *Server) serve(c *call) error {
+	p, err := s.verifier.Begin(c.r)
+	if err != nil {
+		return err
+	}
+	c.Identity = p.Identity
+	switch p.Scope.Service {
+	case "lambda":
+		return s.serveLambda(c, p)
+	case "sts":
+		return s.serveSTS(c, p)
+	case codeService:
+		return s.serveCode(c, p)
+	}
+	if _, err := readBody(c, p, maxBody); err != nil {
+		return err
+	}
+	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda and sts are.", p.Scope.Service)
+}
+
+func (s *Server) serveLambda(c *call, p *sigv4.Pending) error {
+	if p.Scope.Region != s.Region {
+		return awserr.New("InvalidSignatureException", "Credential should be scoped to a valid region, not '%.64s'. This Hearth serves '%s': set AWS_REGION to it.", p.Scope.Region, s.Region)
+	}
+	var query url.Values
+	if c.r.URL.RawQuery != "" {
+		query = c.r.URL.Query()
+	}
+	m, ok := s.router.route(c.r.Method, c.r.URL.EscapedPath(), query)
+	if !ok {
+		if _, err := readBody(c, p, maxBody); err != nil {
+			return err
+		}
+		return awserr.New("UnknownOperationException", "No operation of Lambda's API has this method and path: %s %.256s", c.r.Method, c.r.URL.EscapedPath())
+	}
+	c.op = m.op
+	limit := m.op.maxBody()
+	body, err := readBody(c, p, limit)
+	if err != nil {
+		return err
+	}
+	if m.op.name == "Invoke" {
+		return s.invoke(c, m.labels[0].value, query, body)
+	}
+	return s.operate(c, m, query, body)
+}
+
+// operate runs an operation through the codec.
+func (s *Server) operate(c *call, m match, query url.Values, body []byte) error {
+	h, ok := s.handlers[m.op.name]
+	if !ok {
+		// 501 on purpose: the retry tables of the SDKs (botocore, Go, Java,
+		// JavaScript) hold 500, 502, 503 and 504, so no client tries again
+		// what cannot succeed.
+		return awserr.New("NotImplementedException", "%s is not supported yet by this version of Hearth.", m.op.name)
+	}
+	in, err := m.op.decode(m.labels, query, c.r.Header, body)
+	if err != nil {
+		return err
+	}
+	if err := validate(m.op, in); err != nil {
+		return err
+	}
+	out, err := h(c.r.Context(), c, in)
+	if err != nil {
+		return err
+	}
+	a, err := s.encoder.encode(m.op, out)
+	if err != nil {
+		return fmt.Errorf("api: encode the answer of %s: %w", m.op.name, err)
+	}
+	if m.op.name == "DeleteFunction" {
+		// The model says 200 with a body; AWS was recorded to answer 204.
+		a = &answer{status: http.StatusNoContent}
+	}
+	s.write(c, a)
+	return nil
+}
+
+func (s *Server) write(c *call, a *answer) {
+	h := c.w.Header()
+	for name, values := range a.header {
+		h[name] = values
+	}
+	if a.status != http.StatusNoContent {
+		h["Content-Length"] = []string{strconv.Itoa(len(a.body))}
+	}
+	c.w.WriteHeader(a.status)
+	if _, err := c.w.Write(a.body); err != nil && len(a.body) > 0 {
+		s.Log.LogAttrs(c.r.Context(), slog.LevelDebug, "client went away before its answer",
+			slog.String("requestId", c.id), slog.Any("error", err))
+	}
+}
+
+func jsonHeader() http.Header { return http.Header{"Content-Type": {"application/json"}} }
+
+// fail answers an error. What is not an AWS error is Hearth's own fault: it
+// goes to the log, and the caller gets the request id to find it by.
+func (s *Server) fail(c *call, err error) {
+	e, ok := awserr.As(err)
+	if !ok {
+		s.Log.LogAttrs(c.r.Context(), slog.LevelError, "request failed", slog.String("requestId", c.id),
+			slog.String("operation", c.operation()), slog.Any("error", err))
+		e = awserr.Internal()
+	}
+	a := &answer{status: e.HTTPStatus(), header: jsonHeader()}
+	if speaksQuery(c) {
+		a.header.Set("Content-Type", "text/xml")
+		a.body = xmlError(e, c.id)
+	} else {
+		a.header["X-Amzn-Errortype"] = []string{e.Code}
+		body, err := json.Marshal(e.Body())
+		if err != nil {
+			panic(err) // a map of strings
+		}
+		a.body = body
+	}
+	if e.RetryAfterSeconds > 0 {
+		a.header.Set("Retry-After", strconv.Itoa(e.RetryAfterSeconds))
+	}
+	s.write(c, a)
+}
+
+func (c *call) operation() string {
+	if c.op != nil {
+		return c.op.name
+	}
+	return c.r.Method + " " + clip(c.r.URL.Path)
+}
+
+// queryError is an error of AWS's query protocol.
+type queryError struct {
+	XMLName   xml.Name `xml:"ErrorResponse"`
+	Type      string   `xml:"Error>Type"`
+	Code      string   `xml:"Error>Code"`
+	Message   string   `xml:"Error>Message"`
+	RequestID string   `xml:"RequestId"`
+}
+
+func xmlError(e *awserr.Error, id string) []byte {
+	kind := "Sender"
+	if e.HTTPStatus() >= http.StatusInternalServerError {
+		kind = "Receiver"
+	}
+	body, err := xml.Marshal(queryError{Type: kind, Code: e.Code, Message: e.Message, RequestID: id})
+	if err != nil {
+		panic(err) // strings only
+	}
+	return body
+}
+
+// newRequestID returns a UUID of version 4.
+func newRequestID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	var s [36]byte
+	hex.Encode(s[:8], b[:4])
+	hex.Encode(s[9:13], b[4:6])
+	hex.Encode(s[14:18], b[6:8])
+	hex.Encode(s[19:23], b[8:10])
+	hex.Encode(s[24:], b[10:])
+	s[8], s[13], s[18], s[23] = '-', '-', '-', '-'
+	return string(s[:])
+}

@@ -1,0 +1,81 @@
+package api
+
+import (
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"hearth/internal/awserr"
+)
+
+// field is a member of a request that this version does not serve. Accepting
+// it silently would make functions that behave otherwise than asked.
+type field struct {
+	name string
+	set  bool
+}
+
+// refuse answers a typed error for the first field that is set. A value that
+// means nothing (an empty list, "None") counts as absent.
+func refuse(fields ...field) error {
+	for _, f := range fields {
+		if f.set {
+			return awserr.New("InvalidParameterValueException", "%s is not supported yet by this version of Hearth. Leave it out.", f.name)
+		}
+	}
+	return nil
+}
+
+func unsupportedInCreate(in *lambda.CreateFunctionInput) error {
+	code := in.Code
+	if err := refuse(
+		field{"PackageType Image", in.PackageType == types.PackageTypeImage},
+		field{"Publish", in.Publish},
+		field{"PublishTo", in.PublishTo != ""},
+		field{"CodeSigningConfigArn", str(in.CodeSigningConfigArn) != ""},
+		field{"TenancyConfig", in.TenancyConfig != nil},
+	); err != nil {
+		return err
+	}
+	if err := unsupportedCode(code.S3Bucket, code.S3Key, code.S3ObjectVersion, code.ImageUri, code.SourceKMSKeyArn); err != nil {
+		return err
+	}
+	return unsupportedConfig(in.Layers, in.VpcConfig, in.FileSystemConfigs, in.DeadLetterConfig, in.KMSKeyArn,
+		in.ImageConfig, in.SnapStart, in.DurableConfig, in.CapacityProviderConfig)
+}
+
+func unsupportedInCodeUpdate(in *lambda.UpdateFunctionCodeInput) error {
+	if err := refuse(field{"Publish", in.Publish}, field{"PublishTo", in.PublishTo != ""}); err != nil {
+		return err
+	}
+	return unsupportedCode(in.S3Bucket, in.S3Key, in.S3ObjectVersion, in.ImageUri, in.SourceKMSKeyArn)
+}
+
+func unsupportedInConfigUpdate(in *lambda.UpdateFunctionConfigurationInput) error {
+	return unsupportedConfig(in.Layers, in.VpcConfig, in.FileSystemConfigs, in.DeadLetterConfig, in.KMSKeyArn,
+		in.ImageConfig, in.SnapStart, in.DurableConfig, in.CapacityProviderConfig)
+}
+
+func unsupportedCode(bucket, key, version, image, kms *string) error {
+	return refuse(
+		field{"Code from S3 (S3Bucket)", str(bucket) != ""},
+		field{"Code from S3 (S3Key)", str(key) != ""},
+		field{"Code from S3 (S3ObjectVersion)", str(version) != ""},
+		field{"ImageUri", str(image) != ""},
+		field{"SourceKMSKeyArn", str(kms) != ""},
+	)
+}
+
+func unsupportedConfig(layers []string, vpc *types.VpcConfig, files []types.FileSystemConfig, dlq *types.DeadLetterConfig, kms *string,
+	image *types.ImageConfig, snap *types.SnapStart, durable *types.DurableConfig, capacity *types.CapacityProviderConfig) error {
+	return refuse(
+		field{"Layers", len(layers) > 0},
+		field{"VpcConfig", vpc != nil && len(vpc.SubnetIds)+len(vpc.SecurityGroupIds) > 0},
+		field{"FileSystemConfigs", len(files) > 0},
+		field{"DeadLetterConfig", dlq != nil && str(dlq.TargetArn) != ""},
+		field{"KMSKeyArn", str(kms) != ""},
+		field{"ImageConfig", image != nil && (len(image.Command)+len(image.EntryPoint) > 0 || str(image.WorkingDirectory) != "")},
+		field{"SnapStart", snap != nil && snap.ApplyOn != "" && snap.ApplyOn != types.SnapStartApplyOnNone},
+		field{"DurableConfig", durable != nil},
+		field{"CapacityProviderConfig", capacity != nil},
+	)
+}
