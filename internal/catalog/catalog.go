@@ -64,7 +64,9 @@ type Catalog struct {
 	done   chan struct{}
 }
 
-type subscriber struct{ fn func(before, after *function.Record) }
+type subscriber struct {
+	fn func(before, after *function.Record)
+}
 
 // New makes a catalog; Start fills it.
 func New(cfg Config) *Catalog {
