@@ -1,0 +1,74 @@
+package gvisor
+
+import (
+	"encoding/json"
+	"os"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"hearth/internal/sandbox"
+)
+
+// capabilities are what hearth-init may do inside the sandbox: bind volumes
+// to their places, hand them to the function's user, become that user, and
+// kill its processes. They are gVisor's, not the host's; the function's
+// processes have none.
+var capabilities = []string{
+	"CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_KILL", "CAP_CHOWN",
+	"CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_SYS_RESOURCE", "CAP_NET_BIND_SERVICE",
+}
+
+// openFiles bounds file descriptors per process. hearth-init lowers it to 1024
+// for the function, as AWS has it.
+const openFiles = 4096
+
+func (s *instance) writeBundle() error {
+	text, err := json.Marshal(s.bundle())
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(s.path("config.json"), text, 0o600)
+}
+
+func (s *instance) bundle() *specs.Spec {
+	// Under memory pressure, the sandbox's limit or the host's, the sentry is
+	// to die first: with it dies the whole sandbox, cleanly and noticed.
+	oomScore := 1000
+	return &specs.Spec{
+		Version:  specs.Version,
+		Hostname: "hearth",
+		Process: &specs.Process{
+			Args:            []string{initPath},
+			Env:             []string{"PATH=/usr/local/bin:/usr/bin:/bin"},
+			Cwd:             "/",
+			NoNewPrivileges: true,
+			OOMScoreAdj:     &oomScore,
+			Rlimits:         []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: openFiles, Soft: openFiles}},
+			Capabilities: &specs.LinuxCapabilities{
+				Bounding: capabilities, Permitted: capabilities, Effective: capabilities,
+			},
+		},
+		Root:   &specs.Root{Path: s.path("root"), Readonly: true},
+		Mounts: s.mounts(),
+		Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{
+			{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
+			{Type: specs.MountNamespace}, {Type: specs.NetworkNamespace},
+		}},
+	}
+}
+
+func (s *instance) mounts() []specs.Mount {
+	bind := func(inside, host string, options ...string) specs.Mount {
+		return specs.Mount{Destination: inside, Type: "bind", Source: host, Options: options}
+	}
+	return []specs.Mount{
+		{Destination: "/proc", Type: "proc", Source: "proc"},
+		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs"},
+		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"ro"}},
+		bind(initPath, s.driver.cfg.Init, "bind", "ro"),
+		bind(ctlDir, s.path("ctl"), "bind", "ro"),
+		// Mounts that the host makes below it later arrive inside (rslave);
+		// none of the sandbox's gets out.
+		bind(sandbox.LateDir, s.path("late"), "rbind", "rslave"),
+	}
+}
