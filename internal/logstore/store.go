@@ -1,0 +1,207 @@
+package logstore
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// Config says where logs are kept and how much of them.
+type Config struct {
+	Dir string
+	Log *slog.Logger
+	// SegmentBytes and Segments bound a group on disk; 16 MiB and 4 if zero.
+	SegmentBytes int64
+	Segments     int
+	// BufferBytes bounds what waits in memory, for all groups; 4 MiB if zero.
+	BufferBytes int
+	// FlushInterval is how long a line may wait in memory; 100 ms if zero.
+	FlushInterval time.Duration
+	// IdleClose is when a file that gets no lines is closed; 30 s if zero.
+	IdleClose time.Duration
+}
+
+// Store takes lines in and writes them. It reads as a Reader does.
+type Store struct {
+	Reader
+	cfg    Config
+	writer *writer
+
+	mu      sync.Mutex
+	pending map[string]*batch // by group
+	bytes   int
+	stopped bool
+
+	wake  chan struct{}      // there is something to write
+	flush chan chan struct{} // write now, and close when done
+	stop  chan struct{}
+	done  chan struct{}
+}
+
+// batch is the records of one group that wait to be written.
+type batch struct {
+	records []byte
+	count   int
+	// dropped counts the lines that did not fit; stream is one of theirs.
+	dropped int
+	stream  string
+}
+
+// Open makes a store of the logs in a directory, which is made if need be.
+func Open(cfg Config) (*Store, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.SegmentBytes == 0 {
+		cfg.SegmentBytes = 16 << 20
+	}
+	if cfg.Segments == 0 {
+		cfg.Segments = 4
+	}
+	if cfg.BufferBytes == 0 {
+		cfg.BufferBytes = 4 << 20
+	}
+	if cfg.FlushInterval == 0 {
+		cfg.FlushInterval = 100 * time.Millisecond
+	}
+	if cfg.IdleClose == 0 {
+		cfg.IdleClose = 30 * time.Second
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open log store: %w", err)
+	}
+	s := &Store{
+		cfg:     cfg,
+		writer:  newWriter(cfg, osFiles{}),
+		pending: make(map[string]*batch),
+		wake:    make(chan struct{}, 1),
+		flush:   make(chan chan struct{}),
+		stop:    make(chan struct{}),
+		done:    make(chan struct{}),
+	}
+	s.Reader = Reader{dir: cfg.Dir, flush: s.Flush, written: newSignal()}
+	go s.run()
+	return s, nil
+}
+
+// Append takes a line of a log in. It does not wait for the disk and keeps
+// nothing of line. Newlines at the end of line are not kept; a line of more
+// than 256 KiB becomes several events.
+func (s *Store) Append(group, stream string, t time.Time, requestID string, line []byte) {
+	line = bytes.TrimRight(line, "\r\n")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped || len(group) == 0 || len(group) > maxName {
+		return
+	}
+	stream, requestID = stream[:min(len(stream), maxName)], requestID[:min(len(requestID), maxName)]
+	b := s.pending[group]
+	if b == nil {
+		b = &batch{}
+		s.pending[group] = b
+	}
+	for first := true; first || len(line) > 0; first = false {
+		part := line[:min(len(line), maxMessage)]
+		line = line[len(part):]
+		size := recordHeader + bodyFixed + len(stream) + len(requestID) + len(part)
+		// Lines after a dropped one are dropped too until the next flush, so
+		// that the note about them stands in the right place.
+		if b.dropped > 0 || s.bytes+size > s.cfg.BufferBytes {
+			b.dropped++
+			b.stream = stream
+			continue
+		}
+		b.records = appendRecord(b.records, t, stream, requestID, part)
+		b.count++
+		s.bytes += size
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// Flush returns when everything appended before has been written or dropped.
+func (s *Store) Flush() {
+	ack := make(chan struct{})
+	select {
+	case s.flush <- ack:
+		<-ack
+	case <-s.done:
+	}
+}
+
+// Stop writes what is left, syncs it and ends the store. Lines appended after
+// that are dropped. It can still be read.
+func (s *Store) Stop() {
+	s.mu.Lock()
+	already := s.stopped
+	s.stopped = true
+	s.mu.Unlock()
+	if !already {
+		close(s.stop)
+	}
+	<-s.done
+}
+
+// run writes batches: at most one flush an interval, and none when idle.
+func (s *Store) run() {
+	defer close(s.done)
+	idle := time.NewTimer(s.cfg.IdleClose)
+	defer idle.Stop()
+	for {
+		var ack chan struct{}
+		select {
+		case <-s.stop:
+			s.write()
+			s.writer.closeAll()
+			return
+		case <-idle.C:
+			s.writer.closeIdle(time.Now())
+			if s.writer.open() > 0 {
+				idle.Reset(s.cfg.IdleClose)
+			}
+			continue
+		case ack = <-s.flush:
+		case <-s.wake:
+			ack = s.gather()
+		}
+		s.write()
+		idle.Reset(s.cfg.IdleClose)
+		if ack != nil {
+			close(ack)
+		}
+	}
+}
+
+// gather lets lines come together for one interval, unless someone waits.
+func (s *Store) gather() (ack chan struct{}) {
+	timer := time.NewTimer(s.cfg.FlushInterval)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.stop:
+	case ack = <-s.flush:
+	}
+	return ack
+}
+
+func (s *Store) write() {
+	s.mu.Lock()
+	pending := s.pending
+	s.pending = make(map[string]*batch)
+	s.bytes = 0
+	s.mu.Unlock()
+	if len(pending) == 0 {
+		return
+	}
+	now := time.Now()
+	for group, b := range pending {
+		s.writer.write(group, b, now)
+	}
+	s.writer.closeIdle(now)
+	s.written.raise()
+}
