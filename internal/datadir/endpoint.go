@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -71,4 +72,22 @@ func lockHeld(path string) (held bool, err error) {
 		return false, explain(name, err)
 	}
 	return l.Type != unix.F_UNLCK, nil
+}
+
+// Holder returns the process that serves from the data directory at path, or
+// 0 if none does.
+func Holder(path string) (pid int, err error) {
+	held, err := lockHeld(path)
+	if err != nil || !held {
+		return 0, err
+	}
+	b, err := readSmall(filepath.Join(path, lockFile))
+	if err != nil {
+		return 0, explain(filepath.Join(path, lockFile), err)
+	}
+	pid, err = strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return 0, fmt.Errorf("data directory %s: the lock does not name its holder; stop hearth by hand: %w", path, err)
+	}
+	return pid, nil
 }

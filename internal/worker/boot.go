@@ -20,7 +20,7 @@ type booted struct {
 	sb      sandbox.Sandbox
 	session *controlstream.Session
 	logs    *sink
-	scratch string // where the default /tmp volume is mounted on the host
+	scratch Scratch // the default /tmp
 	since   time.Time
 }
 
@@ -70,8 +70,8 @@ func (w *Worker) discard(b *booted) error {
 	if b.sb != nil {
 		errs = append(errs, b.sb.Destroy(context.WithoutCancel(w.ctx)))
 	}
-	if b.scratch != "" {
-		errs = append(errs, w.cfg.Volumes.RemoveScratch(w.scratchDir(b.id)))
+	if b.scratch != nil {
+		errs = append(errs, b.scratch.Remove())
 	}
 	return errors.Join(errs...)
 }

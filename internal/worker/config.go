@@ -41,13 +41,21 @@ type Volumes interface {
 	MountImage(path, dir string) error
 	// UnmountImage undoes MountImage.
 	UnmountImage(dir string) error
-	// MakeScratch makes an empty file system of sizeMB under dir and returns
-	// where it is mounted; its content does not count as memory.
-	MakeScratch(ctx context.Context, dir string, sizeMB int) (string, error)
-	// RemoveScratch undoes MakeScratch.
-	RemoveScratch(dir string) error
+	// MakeScratch makes an empty file system of sizeMB below dir, which it
+	// creates; its content does not count as memory.
+	MakeScratch(ctx context.Context, dir string, sizeMB int) (Scratch, error)
+	// Sweep undoes every mount below dir, whoever made it.
+	Sweep(dir string) error
 	// Extract unpacks a code archive into dir, which it creates atomically.
 	Extract(archive io.ReaderAt, size int64, dir string) error
+}
+
+// Scratch is a mounted /tmp volume.
+type Scratch interface {
+	// Path is where it is mounted on the host.
+	Path() string
+	// Remove unmounts and deletes it; it may be repeated.
+	Remove() error
 }
 
 // Logs keeps what functions write. Append must not block on I/O.

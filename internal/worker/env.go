@@ -26,9 +26,9 @@ type env struct {
 	w          *Worker
 	start      *environment.Start
 	report     report
-	code       string // directory of the unpacked code
-	ownScratch bool   // /tmp is not the pooled sandbox's
-	initOOM    bool   // the sandbox died of memory in its init
+	code       string  // directory of the unpacked code
+	ownScratch Scratch // /tmp, if it is not the one that the sandbox came with
+	initOOM    bool    // the sandbox died of memory in its init
 	ended      chan struct{}
 
 	mu     sync.Mutex
@@ -139,8 +139,8 @@ func (e *env) destroy() error {
 	if e.booted != nil {
 		// The sandbox first: /tmp is in use until it is dead.
 		errs = append(errs, e.session.Close(), e.sb.Destroy(context.WithoutCancel(e.w.ctx)))
-		if e.ownScratch {
-			errs = append(errs, e.w.cfg.Volumes.RemoveScratch(e.ownScratchDir()))
+		if e.ownScratch != nil {
+			errs = append(errs, e.ownScratch.Remove())
 		}
 		errs = append(errs, e.w.discard(e.booted))
 	}

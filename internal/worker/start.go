@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"hearth/internal/controlstream"
@@ -73,15 +72,15 @@ func (e *env) assign(ctx context.Context) error {
 	scratch := e.scratch
 	if cfg.EphemeralStorage != defaultScratchMB {
 		var err error
-		if scratch, err = e.w.cfg.Volumes.MakeScratch(ctx, e.ownScratchDir(), cfg.EphemeralStorage); err != nil {
+		if scratch, err = e.w.cfg.Volumes.MakeScratch(ctx, e.w.scratchDir(e.id+"-own"), cfg.EphemeralStorage); err != nil {
 			return fmt.Errorf("worker: make /tmp: %w", err)
 		}
-		e.ownScratch = true
+		e.ownScratch = scratch
 	}
 	if err := e.sb.Attach(ctx, "task", e.code, true); err != nil {
 		return fmt.Errorf("worker: attach code: %w", err)
 	}
-	if err := e.sb.Attach(ctx, "tmp", scratch, false); err != nil {
+	if err := e.sb.Attach(ctx, "tmp", scratch.Path(), false); err != nil {
 		return fmt.Errorf("worker: attach /tmp: %w", err)
 	}
 	// The CPU quota comes after init: AWS lets functions initialise at full
@@ -150,5 +149,3 @@ func logStream(at time.Time) string {
 	_, _ = rand.Read(b[:]) // never fails
 	return at.UTC().Format("2006/01/02") + "/[" + function.LatestVersion + "]" + hex.EncodeToString(b[:])
 }
-
-func (e *env) ownScratchDir() string { return filepath.Join(e.w.scratchDir(e.id), "own") }

@@ -49,6 +49,9 @@ func (w *Worker) Open(ctx context.Context) error {
 	if err := w.cfg.Driver.Sweep(ctx); err != nil {
 		return fmt.Errorf("worker: sweep: %w", err)
 	}
+	if err := w.cfg.Volumes.Sweep(w.cfg.Dir); err != nil {
+		return fmt.Errorf("worker: sweep: %w", err)
+	}
 	for _, dir := range []string{"code", "images", "scratch"} {
 		path := filepath.Join(w.cfg.Dir, dir)
 		if err := os.RemoveAll(path); err != nil {

@@ -1,0 +1,112 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/smithy-go"
+	"github.com/spf13/cobra"
+
+	"hearth/internal/cluster"
+	"hearth/internal/datadir"
+)
+
+// account is a running Hearth and the keys to it.
+type account struct {
+	url   string
+	creds datadir.Credentials
+}
+
+// connect finds the Hearth that serves from the data directory.
+func (a *app) connect() (account, error) {
+	url, err := datadir.Endpoint(a.data)
+	if err != nil {
+		return account{}, err
+	}
+	creds, err := datadir.LoadCredentials(filepath.Join(a.data, "credentials"))
+	return account{url: url, creds: creds}, err
+}
+
+// region is the region that a client signs for.
+func region() string {
+	if r := os.Getenv("AWS_REGION"); r != "" {
+		return r
+	}
+	return cluster.DefaultRegion
+}
+
+// lambda makes a client of the running Hearth's Lambda API.
+func (a *app) lambda() (*lambda.Client, error) {
+	acc, err := a.connect()
+	if err != nil {
+		return nil, err
+	}
+	return lambda.New(lambda.Options{
+		BaseEndpoint: &acc.url,
+		Region:       region(),
+		// A function may run for 15 minutes before it answers.
+		HTTPClient: &http.Client{Timeout: 16 * time.Minute},
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: acc.creds.AccessKeyID, SecretAccessKey: acc.creds.SecretAccessKey}, nil
+		}),
+	}), nil
+}
+
+// say turns an API error into AWS's own words, without the SDK's wrapping.
+func say(err error) error {
+	var e smithy.APIError
+	if errors.As(err, &e) {
+		return fmt.Errorf("%s: %s", e.ErrorCode(), e.ErrorMessage())
+	}
+	return err
+}
+
+func (a *app) env() *cobra.Command {
+	return &cobra.Command{
+		Use:   "env",
+		Short: "Print shell variables that point AWS tools at this Hearth",
+		Example: `  eval "$(hearth env)"
+  aws lambda list-functions`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			acc, err := a.connect()
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), `export AWS_ENDPOINT_URL=%s
+export AWS_ACCESS_KEY_ID=%s
+export AWS_SECRET_ACCESS_KEY=%s
+export AWS_REGION=%s
+export AWS_DEFAULT_REGION=%s
+unset AWS_SESSION_TOKEN AWS_PROFILE
+`, acc.url, acc.creds.AccessKeyID, acc.creds.SecretAccessKey, region(), region())
+			return nil
+		},
+	}
+}
+
+// print writes a listing as the output flag says.
+func (a *app) print(cmd *cobra.Command, value any, header []string, rows [][]string) error {
+	out := cmd.OutOrStdout()
+	if a.output == "json" {
+		enc := json.NewEncoder(out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(value)
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, strings.Join(header, "\t"))
+	for _, row := range rows {
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	return w.Flush()
+}

@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"hearth/internal/managedruntime"
+)
+
+func (a *app) runtimes() *cobra.Command {
+	var cache string
+	cmd := &cobra.Command{
+		Use:   "runtimes",
+		Short: "List managed runtimes",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			store, err := a.runtimeStore(cache)
+			if err != nil {
+				return err
+			}
+			type row struct {
+				Name, Version string
+				Built         bool
+				SizeMB        int64
+			}
+			all := []row{}
+			var rows [][]string
+			for _, name := range store.Names() {
+				r := row{Name: name}
+				built := "no, at first use"
+				if img, ok := store.Lookup(name); ok {
+					r.Built, r.Version, r.SizeMB = true, img.Version, img.Size>>20
+					built = fmt.Sprintf("%d MB", r.SizeMB)
+				}
+				all = append(all, r)
+				rows = append(rows, []string{name, r.Version, built})
+			}
+			return a.print(cmd, all, []string{"NAME", "VERSION", "BUILT"}, rows)
+		},
+	}
+	cmd.PersistentFlags().StringVar(&cache, "runtime-cache", os.Getenv(managedruntime.CacheEnv), "directory of built runtime images (env HEARTH_RUNTIME_CACHE; default in the data directory)")
+	cmd.AddCommand(&cobra.Command{
+		Use:   "build [NAME...]",
+		Short: "Build runtime images ahead of their first use",
+		RunE: func(cmd *cobra.Command, names []string) error {
+			store, err := a.runtimeStore(cache)
+			if err != nil {
+				return err
+			}
+			if len(names) == 0 {
+				names = store.Names()
+			}
+			for _, name := range names {
+				if _, err := store.Ensure(cmd.Context(), name, func(line string) { fmt.Fprintln(os.Stderr, line) }); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	})
+	return cmd
+}
+
+func (a *app) runtimeStore(dir string) (*managedruntime.Store, error) {
+	if dir == "" {
+		dir = filepath.Join(a.data, "runtimes")
+	}
+	return managedruntime.Open(dir, slog.New(slog.DiscardHandler))
+}

@@ -1,0 +1,113 @@
+package cluster
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"path/filepath"
+
+	"hearth/internal/archive"
+	"hearth/internal/datadir"
+	"hearth/internal/function"
+	"hearth/internal/mount"
+	"hearth/internal/objectstore"
+	"hearth/internal/sandbox"
+	"hearth/internal/sandbox/gvisor"
+	"hearth/internal/scratch"
+	"hearth/internal/sigv4"
+	"hearth/internal/worker"
+)
+
+// The types in this file give services what they ask for in the words that
+// others offer it in.
+
+// newDriver makes the sandbox driver. Its instance names everything on the
+// machine that is not below the data directory, so that two Hearths with two
+// data directories never touch each other's.
+func (h *Hearth) newDriver() (sandbox.Driver, error) {
+	sum := sha256.Sum256([]byte(h.dir.Path()))
+	return gvisor.New(gvisor.Config{
+		Runsc: h.cfg.Runsc, Init: h.cfg.Init, Dir: filepath.Join(h.dir.Worker(), "sandboxes"),
+		Instance: hex.EncodeToString(sum[:4]), Log: h.cfg.Log,
+	})
+}
+
+// images offers managed runtimes to the worker.
+type images struct{ h *Hearth }
+
+func (i images) Image(ctx context.Context, runtime string) (worker.Image, error) {
+	img, err := i.h.runtimes.Ensure(ctx, runtime, i.h.cfg.Progress)
+	if err != nil {
+		return worker.Image{}, err
+	}
+	return worker.Image{Path: img.Path, Digest: img.Digest, Version: img.Version, ARN: i.h.runtimeARN(img.Digest)}, nil
+}
+
+// runtimeARN names a runtime's version as AWS does: by a hash.
+func (h *Hearth) runtimeARN(digest string) string {
+	return "arn:aws:lambda:" + h.cfg.Region + "::runtime:" + digest
+}
+
+func (h *Hearth) runtimeVersion(runtime string) string {
+	img, ok := h.runtimes.Lookup(runtime)
+	if !ok {
+		return ""
+	}
+	return img.Digest
+}
+
+// archives offers the object store's code to the worker.
+type archives struct{ store *objectstore.Dir }
+
+func (a archives) OpenCode(ctx context.Context, object string) (io.ReadSeekCloser, error) {
+	r, _, err := a.store.Open(ctx, object)
+	return r, err
+}
+
+// preparer has the worker prepare what the control plane wants to serve.
+type preparer struct{ h *Hearth }
+
+func (p preparer) Prepare(ctx context.Context, _ *function.Record, cfg *function.Config) error {
+	return p.h.worker.Prepare(ctx, cfg)
+}
+
+// volumes offers mounts and unpacked archives to the worker.
+type volumes struct{ scratch *scratch.Maker }
+
+func (volumes) MountImage(path, dir string) error { return mount.Ext4(path, dir, true, "") }
+
+// Sweep undoes every mount below a directory that a former life left.
+func (volumes) Sweep(dir string) error { return mount.UnmountBelow(dir) }
+
+func (volumes) UnmountImage(dir string) error { return mount.Unmount(dir) }
+
+func (v volumes) MakeScratch(ctx context.Context, dir string, sizeMB int) (worker.Scratch, error) {
+	vol, err := v.scratch.Make(ctx, dir, sizeMB)
+	if err != nil {
+		return nil, err
+	}
+	return scratchVolume{vol}, nil
+}
+
+// scratchVolume offers where a volume is mounted as a method.
+type scratchVolume struct{ *scratch.Volume }
+
+func (v scratchVolume) Path() string { return v.Dir }
+
+func (volumes) Extract(r io.ReaderAt, size int64, dir string) error {
+	return archive.Extract(r, size, dir, archive.Default())
+}
+
+// keys is the one key of the one account.
+type keys struct{ root datadir.Credentials }
+
+func (k keys) Secret(_ context.Context, accessKeyID string) (sigv4.Credential, error) {
+	if accessKeyID != k.root.AccessKeyID {
+		return sigv4.Credential{}, sigv4.ErrUnknownKey
+	}
+	return sigv4.Credential{
+		AccountID: k.root.AccountID, Secret: k.root.SecretAccessKey,
+		PrincipalARN: "arn:aws:iam::" + k.root.AccountID + ":root", UserID: k.root.AccountID,
+	}, nil
+}

@@ -1,0 +1,270 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"hearth/internal/api"
+	"hearth/internal/assignment"
+	"hearth/internal/catalog"
+	"hearth/internal/control"
+	"hearth/internal/counting"
+	"hearth/internal/datadir"
+	"hearth/internal/environment"
+	"hearth/internal/etcd"
+	"hearth/internal/frontend"
+	"hearth/internal/logstore"
+	"hearth/internal/managedruntime"
+	"hearth/internal/objectstore"
+	"hearth/internal/placement"
+	"hearth/internal/scratch"
+	"hearth/internal/worker"
+)
+
+// theWorker is the name of the only worker.
+const theWorker environment.WorkerID = "worker-0"
+
+// heartbeat is how often the worker tells placement that it is well.
+const heartbeat = 2 * time.Second
+
+// Hearth is a running process with all its services.
+type Hearth struct {
+	cfg Config
+
+	dir        *datadir.Dir
+	creds      datadir.Credentials
+	etcd       *etcd.Server
+	objects    *objectstore.Dir
+	logs       *logstore.Store
+	catalog    *catalog.Catalog
+	runtimes   *managedruntime.Store
+	placement  *placement.Service
+	assignment *assignment.Service
+	worker     *worker.Worker
+	control    *control.Service
+	server     *http.Server
+	url        string
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	// undo stops what has been started, last first.
+	undo []func()
+}
+
+// Start brings everything up; on error everything that had been started is
+// stopped again.
+func Start(ctx context.Context, cfg Config) (_ *Hearth, err error) {
+	if err := cfg.fill(); err != nil {
+		return nil, err
+	}
+	h := &Hearth{cfg: cfg}
+	h.ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	h.stopLast(h.wg.Wait)
+	h.stopLast(h.cancel)
+	defer func() {
+		if err != nil {
+			h.unwind()
+		}
+	}()
+	// A taken port is the likeliest mistake: it is found before anything is
+	// swept or started.
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w; stop what uses the port, or choose another with --listen HOST:PORT", cfg.Listen, err)
+	}
+	h.stopLast(func() { _ = listener.Close() }) // closed by the server already, as a rule
+	for _, step := range []func(context.Context) error{h.openStores, h.openWorker, h.openControl} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	h.url = "http://" + listener.Addr().String()
+	return h, h.serve(listener)
+}
+
+func (h *Hearth) stopLast(f func()) { h.undo = append(h.undo, f) }
+
+func (h *Hearth) unwind() {
+	for i := len(h.undo) - 1; i >= 0; i-- {
+		h.undo[i]()
+	}
+	h.undo = nil
+}
+
+// openStores opens what lasts: the data directory, etcd, objects and logs.
+func (h *Hearth) openStores(ctx context.Context) (err error) {
+	if h.dir, err = datadir.Open(h.cfg.DataDir); err != nil {
+		return err
+	}
+	h.stopLast(func() { h.logError("data directory not closed cleanly", h.dir.Close()) })
+	if h.creds, err = h.dir.Credentials(); err != nil {
+		return err
+	}
+	if h.etcd, err = etcd.Start(ctx, etcd.Config{Dir: h.dir.Etcd(), Log: h.cfg.Log, OnFatal: h.cfg.Fatal}); err != nil {
+		return err
+	}
+	h.stopLast(h.etcd.Stop)
+	if h.objects, err = objectstore.OpenDir(h.dir.Objects()); err != nil {
+		return err
+	}
+	h.stopLast(func() { h.logError("object store not closed cleanly", h.objects.Close()) })
+	if h.logs, err = logstore.Open(logstore.Config{Dir: h.dir.Logs(), Log: h.cfg.Log}); err != nil {
+		return err
+	}
+	h.stopLast(h.logs.Stop)
+	h.catalog = catalog.New(catalog.Config{Client: h.etcd.Client(), Log: h.cfg.Log})
+	if err := h.catalog.Start(ctx); err != nil {
+		return err
+	}
+	h.stopLast(h.catalog.Stop)
+	return nil
+}
+
+// openWorker starts the machine's worker, and placement and assignment, which
+// own its environments.
+func (h *Hearth) openWorker(ctx context.Context) (err error) {
+	cache := h.cfg.RuntimeCache
+	if cache == "" {
+		cache = h.dir.Runtimes()
+	}
+	if h.runtimes, err = managedruntime.Open(cache, h.cfg.Log); err != nil {
+		return err
+	}
+	maker, err := scratch.New(filepath.Join(h.dir.Worker(), "templates"))
+	if err != nil {
+		return err
+	}
+	driver, err := h.newDriver()
+	if err != nil {
+		return err
+	}
+	if h.placement, err = placement.New(placement.Config{Lease: h.cfg.Lease}); err != nil {
+		return err
+	}
+	h.assignment, err = assignment.New(assignment.Config{
+		Placer: h.placement,
+		Worker: func(environment.WorkerID) assignment.Worker { return h.worker },
+		Log:    h.cfg.Log, Epoch: 1, IdleTimeout: h.cfg.IdleTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	h.worker, err = worker.New(worker.Config{
+		ID: theWorker, Dir: h.dir.Worker(), Driver: driver,
+		Images: images{h}, Archives: archives{h.objects}, Volumes: volumes{maker}, Logs: h.logs, Reporter: h.assignment,
+		Log: h.cfg.Log, Region: h.cfg.Region,
+		Egress: h.cfg.Egress, CapacityMB: h.cfg.MemoryMB, Pool: h.cfg.Pool,
+	})
+	if err != nil {
+		return err
+	}
+	if err := h.worker.Open(ctx); err != nil {
+		return err
+	}
+	h.stopLast(func() { h.logError("worker not closed cleanly", h.worker.Close()) })
+	h.assignment.Start()
+	h.stopLast(h.assignment.Stop)
+	h.beat()
+	unsubscribe := h.catalog.Subscribe(h.assignment.Changed)
+	h.stopLast(unsubscribe)
+	return nil
+}
+
+// beat tells placement that the worker is well, now and from time to time.
+func (h *Hearth) beat() {
+	status := placement.Status{Worker: theWorker, CapacityMB: h.cfg.MemoryMB}
+	h.placement.Heartbeat(status)
+	h.wg.Go(func() {
+		tick := time.NewTicker(heartbeat)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				h.placement.Heartbeat(status)
+			case <-h.ctx.Done():
+				return
+			}
+		}
+	})
+}
+
+func (h *Hearth) openControl(ctx context.Context) error {
+	h.control = control.New(control.Config{
+		Client: h.etcd.Client(), Catalog: h.catalog, Objects: h.objects, Preparer: preparer{h},
+		Log: h.cfg.Log, Region: h.cfg.Region,
+	})
+	if err := h.control.Start(ctx); err != nil {
+		return err
+	}
+	h.stopLast(h.control.Stop)
+	return nil
+}
+
+// serve answers clients.
+func (h *Hearth) serve(listener net.Listener) error {
+	counter, err := counting.New(counting.Config{AccountConcurrency: h.cfg.AccountConcurrency})
+	if err != nil {
+		return err
+	}
+	front, err := frontend.New(frontend.Config{
+		Catalog: h.catalog, Counter: counter, Assigner: h.assignment,
+		Worker: func(environment.WorkerID) frontend.Worker { return h.worker },
+		Region: h.cfg.Region, Log: h.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	handler, err := api.New(api.Config{
+		Functions: h.control, Invoker: front, Keys: keys{h.creds}, Region: h.cfg.Region,
+		Runtimes: h.runtimes.Names(), RuntimeVersion: h.runtimeVersion,
+		Concurrency: h.cfg.AccountConcurrency, Log: h.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	h.server = &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+	}
+	h.wg.Go(func() {
+		if err := h.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			h.cfg.Log.Error("listener failed", "error", err)
+		}
+	})
+	h.stopLast(func() { _ = h.server.Close() })
+	return h.dir.Serving(h.url)
+}
+
+// URL is where clients reach this Hearth.
+func (h *Hearth) URL() string { return h.url }
+
+// Credentials are the root account's.
+func (h *Hearth) Credentials() datadir.Credentials { return h.creds }
+
+// Stop refuses new requests, waits for those under way up to the drain time,
+// and stops everything.
+func (h *Hearth) Stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, h.cfg.Drain)
+	defer cancel()
+	err := h.server.Shutdown(ctx)
+	h.unwind()
+	if err != nil {
+		return fmt.Errorf("requests were still under way after %v and were cut off: %w", h.cfg.Drain, err)
+	}
+	return nil
+}
+
+func (h *Hearth) logError(what string, err error) {
+	if err != nil {
+		h.cfg.Log.Error(what, "error", err)
+	}
+}

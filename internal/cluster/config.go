@@ -1,0 +1,140 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is what an operator may set; zero fields take their defaults.
+type Config struct {
+	// DataDir holds everything that Hearth keeps.
+	DataDir string
+	// Listen is HOST:PORT; port 0 takes a free one.
+	Listen string
+	Region string
+	// AccountConcurrency is the concurrency limit of an account.
+	AccountConcurrency int
+	// MemoryMB is what environments may use together; default four fifths of
+	// the machine's memory.
+	MemoryMB int
+	// Egress lets functions reach the outside world (never the host).
+	Egress bool
+	// Pool is the most sandboxes kept booted ahead of demand per runtime.
+	Pool int
+	// IdleTimeout ends environments that no invoke has used.
+	IdleTimeout time.Duration
+	// Lease is how long an environment lives at most.
+	Lease time.Duration
+	// Drain bounds how long a stop waits for invokes under way.
+	Drain time.Duration
+
+	// Runsc and Init are the sandbox runtime and the program that is process
+	// 1 of every sandbox; default beside this program.
+	Runsc, Init string
+	// RuntimeCache keeps built runtime images; default in the data directory.
+	RuntimeCache string
+
+	Log *slog.Logger
+	// Progress is told what takes long, for a person; may be nil.
+	Progress func(string)
+	// Fatal is called when the process must end: etcd cannot keep its
+	// promises any more.
+	Fatal func(error)
+}
+
+var regionName = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
+
+// fill sets defaults and reports every problem at once.
+func (c *Config) fill() error {
+	var problems []error
+	if c.DataDir == "" {
+		problems = append(problems, errors.New("no data directory is given"))
+	}
+	if c.Listen == "" {
+		c.Listen = DefaultListen
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		problems = append(problems, fmt.Errorf("listen address %q: want HOST:PORT, for example %s", c.Listen, DefaultListen))
+	}
+	if c.Region == "" {
+		c.Region = DefaultRegion
+	}
+	if !regionName.MatchString(c.Region) {
+		problems = append(problems, fmt.Errorf("region %q does not look like one, for example %s", c.Region, DefaultRegion))
+	}
+	if c.AccountConcurrency == 0 {
+		c.AccountConcurrency = 1000
+	}
+	if c.AccountConcurrency < 1 {
+		problems = append(problems, fmt.Errorf("account concurrency %d must be at least 1", c.AccountConcurrency))
+	}
+	if c.Pool < 0 {
+		problems = append(problems, fmt.Errorf("pool size %d must not be negative", c.Pool))
+	}
+	if c.MemoryMB == 0 {
+		total, err := machineMemoryMB()
+		if err != nil {
+			problems = append(problems, err)
+		}
+		c.MemoryMB = total * 4 / 5
+	}
+	if c.Drain == 0 {
+		c.Drain = 30 * time.Second
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Progress == nil {
+		c.Progress = func(string) {}
+	}
+	problems = append(problems, program(&c.Runsc, "runsc"), program(&c.Init, "hearth-init"))
+	return errors.Join(problems...)
+}
+
+// Defaults of the settings that other programs rely on.
+const (
+	DefaultListen = "127.0.0.1:4566"
+	DefaultRegion = "us-east-1"
+)
+
+// program finds one of Hearth's own programs: where the setting says, or
+// beside this program.
+func program(path *string, name string) error {
+	if *path == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("find %s: %w", name, err)
+		}
+		*path = filepath.Join(filepath.Dir(self), name)
+	}
+	info, err := os.Stat(*path)
+	if err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
+		return fmt.Errorf("%s is not an executable program; build it with: make build", *path)
+	}
+	return nil
+}
+
+// machineMemoryMB reads the machine's memory from the kernel.
+func machineMemoryMB() (int, error) {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, fmt.Errorf("find the machine's memory: %w; set it with --memory", err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "MemTotal:"); ok {
+			kb, err := strconv.Atoi(strings.Fields(rest)[0])
+			if err == nil {
+				return kb >> 10, nil
+			}
+		}
+	}
+	return 0, errors.New("/proc/meminfo does not tell the machine's memory; set it with --memory")
+}

@@ -1,0 +1,92 @@
+package harness
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Leftovers lists what a Hearth over the data directory has on the machine
+// besides the files that it keeps: processes, mounts, loop devices, network
+// namespaces, cgroups and the worker's files. After a clean stop, and after the
+// start that follows a kill, there must be none of a former life.
+func Leftovers(data string) []string {
+	var left []string
+	left = append(left, processes(data)...)
+	left = append(left, mounts(data)...)
+	left = append(left, loops(data)...)
+	left = append(left, cgroups(data)...)
+	for _, dir := range []string{"sandboxes", "scratch", "netns"} {
+		entries, _ := os.ReadDir(filepath.Join(data, "worker", dir))
+		for _, e := range entries {
+			left = append(left, "file "+filepath.Join(data, "worker", dir, e.Name()))
+		}
+	}
+	return left
+}
+
+// Instance is the name under which a Hearth over the data directory keeps
+// things outside of it.
+func InstanceName(data string) string {
+	sum := sha256.Sum256([]byte(data))
+	return hex.EncodeToString(sum[:4])
+}
+
+// processes are those whose command line names the data directory.
+func processes(data string) []string {
+	var left []string
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		b, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if err != nil || len(b) == 0 {
+			continue
+		}
+		line := strings.ReplaceAll(string(b), "\x00", " ")
+		if strings.Contains(line, data+"/") {
+			left = append(left, "process "+filepath.Base(dir)+" "+line)
+		}
+	}
+	return left
+}
+
+func mounts(data string) []string {
+	b, _ := os.ReadFile("/proc/self/mountinfo")
+	var left []string
+	for line := range strings.Lines(string(b)) {
+		if fields := strings.Fields(line); len(fields) > 4 && strings.HasPrefix(fields[4], data+"/") {
+			left = append(left, "mount "+fields[4])
+		}
+	}
+	return left
+}
+
+func loops(data string) []string {
+	var left []string
+	files, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	for _, f := range files {
+		b, _ := os.ReadFile(f)
+		if strings.HasPrefix(string(b), data+"/") {
+			left = append(left, "loop device "+strings.Split(f, "/")[3]+" "+strings.TrimSpace(string(b)))
+		}
+	}
+	return left
+}
+
+func cgroups(data string) []string {
+	var left []string
+	name := InstanceName(data)
+	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return nil //nolint:nilerr // what vanishes while we look is not left
+		}
+		if filepath.Base(path) == name {
+			left = append(left, "cgroup "+path)
+			return fs.SkipDir
+		}
+		return nil
+	})
+	return left
+}
