@@ -50,6 +50,28 @@ type batch struct {
 	stream  string
 }
 
+// batches are used again: a line costs no allocation.
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+// keepBytes is the biggest buffer that is worth keeping for the next batch.
+const keepBytes = 64 << 10
+
+func newBatch() *batch {
+	b, ok := batches.Get().(*batch)
+	if !ok {
+		b = new(batch)
+	}
+	return b
+}
+
+func (b *batch) release() {
+	if cap(b.records) > keepBytes {
+		return
+	}
+	*b = batch{records: b.records[:0]}
+	batches.Put(b)
+}
+
 // Open makes a store of the logs in a directory, which is made if need be.
 func Open(cfg Config) (*Store, error) {
 	if cfg.Log == nil {
@@ -100,7 +122,7 @@ func (s *Store) Append(group, stream string, t time.Time, requestID string, line
 	stream, requestID = stream[:min(len(stream), maxName)], requestID[:min(len(requestID), maxName)]
 	b := s.pending[group]
 	if b == nil {
-		b = &batch{}
+		b = newBatch()
 		s.pending[group] = b
 	}
 	for first := true; first || len(line) > 0; first = false {
@@ -201,6 +223,7 @@ func (s *Store) write() {
 	now := time.Now()
 	for group, b := range pending {
 		s.writer.write(group, b, now)
+		b.release()
 	}
 	s.writer.closeIdle(now)
 	s.written.raise()
