@@ -1,0 +1,304 @@
+package objectstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func openDir(t *testing.T, path string) *Dir {
+	t.Helper()
+	d, err := OpenDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() }) // some tests have closed it
+	return d
+}
+
+func put(t *testing.T, s Store, key, body string) {
+	t.Helper()
+	if err := s.Put(t.Context(), key, strings.NewReader(body)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// get returns an object's bytes, or "-" if there is none.
+func get(t *testing.T, s Store, key string) string {
+	t.Helper()
+	f, size, err := s.Open(t.Context(), key)
+	if errors.Is(err, ErrNotFound) {
+		return "-"
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if int64(len(b)) != size {
+		t.Errorf("object %s: %d bytes, told %d", key, len(b), size)
+	}
+	return string(b)
+}
+
+func keys(t *testing.T, s Store, prefix string) string {
+	t.Helper()
+	infos, err := s.List(t.Context(), prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, i := range infos {
+		all = append(all, fmt.Sprintf("%s:%d", i.Key, i.Size))
+	}
+	return strings.Join(all, " ")
+}
+
+func TestPutOpenDeleteList(t *testing.T) {
+	path := t.TempDir()
+	s := openDir(t, path)
+	put(t, s, "code/a/1.zip", "one")
+	put(t, s, "code/a/2.zip", "two!")
+	put(t, s, "code/b/1.zip", "")
+	put(t, s, "top", "t")
+	put(t, s, "top", "replaced")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openDir(t, path)
+	for key, want := range map[string]string{"code/a/1.zip": "one", "code/b/1.zip": "", "top": "replaced", "none": "-", "code/a": "-", "code/a/1.zip/x": "-"} {
+		if key == "code/a/1.zip/x" {
+			if _, _, err := s.Open(t.Context(), key); err == nil {
+				t.Errorf("%s was opened", key)
+			}
+			continue
+		}
+		if got := get(t, s, key); got != want {
+			t.Errorf("%s: got %q, want %q", key, got, want)
+		}
+	}
+	for prefix, want := range map[string]string{
+		"":        "code/a/1.zip:3 code/a/2.zip:4 code/b/1.zip:0 top:8",
+		"code/":   "code/a/1.zip:3 code/a/2.zip:4 code/b/1.zip:0",
+		"code/a":  "code/a/1.zip:3 code/a/2.zip:4",
+		"code/a/": "code/a/1.zip:3 code/a/2.zip:4",
+		"co":      "code/a/1.zip:3 code/a/2.zip:4 code/b/1.zip:0",
+		"none/":   "",
+	} {
+		if got := keys(t, s, prefix); got != want {
+			t.Errorf("list %q: got %q, want %q", prefix, got, want)
+		}
+	}
+	open, _, err := s.Open(t.Context(), "code/a/1.zip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"code/a/1.zip", "code/a/1.zip", "code/a/2.zip", "none/at/all"} {
+		if err := s.Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b, err := io.ReadAll(open); err != nil || string(b) != "one" {
+		t.Errorf("an open object: %q, %v", b, err)
+	}
+	if err := open.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := keys(t, s, ""); got != "code/b/1.zip:0 top:8" {
+		t.Errorf("after deleting: %q", got)
+	}
+	if _, err := os.Stat(filepath.Join(path, objectsDir, "code", "a")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("an empty directory stayed: %v", err)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	for _, key := range []string{"a", "code/0/A-b_c.zip", strings.Repeat("x", maxSegment), "a..b"} {
+		if err := CheckKey(key); err != nil {
+			t.Errorf("%.50q: %v", key, err)
+		}
+	}
+	s := openDir(t, t.TempDir())
+	for _, key := range []string{"", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", ".hidden", "a/.b", "a b",
+		"a\x00", "a\\b", "é", strings.Repeat("x", maxSegment+1), strings.Repeat("x/", maxKey)} {
+		for name, err := range map[string]error{
+			"put":    s.Put(t.Context(), key, strings.NewReader("x")),
+			"delete": s.Delete(t.Context(), key),
+			"check":  CheckKey(key),
+		} {
+			if !errors.Is(err, ErrBadKey) {
+				t.Errorf("%s %.50q: got %v, want %v", name, key, err, ErrBadKey)
+			}
+		}
+		if _, _, err := s.Open(t.Context(), key); !errors.Is(err, ErrBadKey) {
+			t.Errorf("open %.50q: got %v, want %v", key, err, ErrBadKey)
+		}
+	}
+	if _, err := s.List(t.Context(), "../x"); !errors.Is(err, ErrBadKey) {
+		t.Errorf("list: got %v, want %v", err, ErrBadKey)
+	}
+}
+
+func TestPlantedLinksAreNotFollowed(t *testing.T) {
+	path, outside := t.TempDir(), t.TempDir()
+	s := openDir(t, path)
+	if err := os.WriteFile(filepath.Join(outside, "secret"), []byte("s"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, filepath.Join(path, objectsDir, "code")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Open(t.Context(), "code/secret"); err == nil {
+		t.Error("a file outside was opened")
+	}
+	if err := s.Put(t.Context(), "code/new", strings.NewReader("x")); err == nil {
+		t.Error("a file outside was written")
+	}
+	if entries, err := os.ReadDir(outside); err != nil || len(entries) != 1 {
+		t.Errorf("outside: %v, %v", entries, err)
+	}
+}
+
+func TestPutStopsWithItsContextAndItsReader(t *testing.T) {
+	s := openDir(t, t.TempDir())
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("client went away")
+	cancel(cause)
+	if err := s.Put(ctx, "a", strings.NewReader("x")); !errors.Is(err, cause) {
+		t.Errorf("got %v, want %v", err, cause)
+	}
+	r := io.MultiReader(strings.NewReader("half"), failingReader{cause})
+	if err := s.Put(t.Context(), "a", r); !errors.Is(err, cause) {
+		t.Errorf("got %v, want %v", err, cause)
+	}
+	if got := get(t, s, "a"); got != "-" {
+		t.Errorf("half an object: %q", got)
+	}
+}
+
+type failingReader struct{ err error }
+
+func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
+
+// TestEveryFault lets each disk operation of a Put fail in turn.
+func TestEveryFault(t *testing.T) {
+	for _, fault := range []error{syscall.ENOSPC, syscall.EIO} {
+		for at := 1; ; at++ {
+			disk := newMemDisk()
+			s := mustNewDir(t, disk)
+			put(t, s, "code/a/old", "old")
+			disk.failAt(at, fault)
+			err := s.Put(t.Context(), "code/b/new", strings.NewReader("new"))
+			failed := disk.failAt(0, nil)
+			want := "new"
+			if err != nil {
+				want = "-"
+			}
+			if got := get(t, s, "code/b/new"); got != want {
+				t.Errorf("%v at operation %d: got %q, want %q", fault, at, got, want)
+			}
+			if err != nil && errors.Is(fault, syscall.ENOSPC) != errors.Is(err, ErrFull) {
+				t.Errorf("%v at operation %d: error %v", fault, at, err)
+			}
+			if n := disk.count(tempDir); n != 0 {
+				t.Errorf("%v at operation %d: %d temporary files", fault, at, n)
+			}
+			if got := get(t, s, "code/a/old"); got != "old" {
+				t.Errorf("%v at operation %d: the other object is %q", fault, at, got)
+			}
+			put(t, s, "code/b/new", "again")
+			if !failed {
+				if at < 8 {
+					t.Fatalf("only %d operations were tried", at)
+				}
+				break
+			}
+		}
+	}
+}
+
+// TestEveryPowerCut cuts the power before each disk operation of a Put, and
+// after the last.
+func TestEveryPowerCut(t *testing.T) {
+	for at := 1; ; at++ {
+		disk := newMemDisk()
+		s := mustNewDir(t, disk)
+		put(t, s, "code/a/old", "old")
+		disk.failAt(at, errPowerCut)
+		err := s.Put(t.Context(), "code/b/new", strings.NewReader("new"))
+		failed := disk.failAt(0, nil)
+		after := disk.powerCut()
+		s = mustNewDir(t, after)
+		got := get(t, s, "code/b/new")
+		if err == nil && got != "new" {
+			t.Errorf("cut at operation %d: acknowledged, and then %q", at, got)
+		}
+		if err != nil && got != "-" && got != "new" {
+			t.Errorf("cut at operation %d: half an object: %q", at, got)
+		}
+		if got := get(t, s, "code/a/old"); got != "old" {
+			t.Errorf("cut at operation %d: the other object is %q", at, got)
+		}
+		if n := after.count(tempDir); n != 0 {
+			t.Errorf("cut at operation %d: %d temporary files", at, n)
+		}
+		if !failed {
+			break
+		}
+	}
+}
+
+func mustNewDir(t *testing.T, disk disk) *Dir {
+	t.Helper()
+	d, err := newDir(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestConcurrentPutAndDelete(t *testing.T) {
+	s := openDir(t, t.TempDir())
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			body := bytes.Repeat([]byte{byte('a' + w)}, 1000)
+			for i := range 30 {
+				key := fmt.Sprintf("code/%d/x", i%3)
+				if err := s.Put(t.Context(), key, bytes.NewReader(body)); err != nil {
+					t.Error(err)
+				}
+				f, _, err := s.Open(t.Context(), key)
+				if err == nil {
+					got, rerr := io.ReadAll(f)
+					if err := errors.Join(rerr, f.Close()); err != nil || len(got) != 1000 || bytes.Count(got, got[:1]) != 1000 {
+						t.Errorf("torn object of %d bytes, %v", len(got), err)
+					}
+				} else if !errors.Is(err, ErrNotFound) {
+					t.Error(err)
+				}
+				if err := s.Delete(t.Context(), key); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := keys(t, s, ""); got != "" {
+		t.Errorf("left: %s", got)
+	}
+}
