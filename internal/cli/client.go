@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -33,7 +32,7 @@ func (a *app) connect() (account, error) {
 	if err != nil {
 		return account{}, err
 	}
-	creds, err := datadir.LoadCredentials(filepath.Join(a.data, "credentials"))
+	creds, err := datadir.LoadCredentials(a.data)
 	return account{url: url, creds: creds}, err
 }
 

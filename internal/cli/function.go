@@ -164,11 +164,12 @@ func wait(ctx context.Context, client *lambda.Client, name string) (*lambda.GetF
 			return nil, say(err)
 		}
 		switch {
+		case out.LastUpdateStatus == types.LastUpdateStatusInProgress || out.State == types.StatePending:
 		case out.State == types.StateFailed:
 			return nil, fmt.Errorf("the function could not be made ready: %s", aws.ToString(out.StateReason))
 		case out.LastUpdateStatus == types.LastUpdateStatusFailed:
 			return nil, fmt.Errorf("the update failed, the function runs on as it was: %s", aws.ToString(out.LastUpdateStatusReason))
-		case out.State == types.StateActive && out.LastUpdateStatus != types.LastUpdateStatusInProgress:
+		default:
 			return out, nil
 		}
 		if !told && time.Since(begun) > 2*time.Second {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"os"
 	"path/filepath"
 
 	"hearth/internal/archive"
@@ -75,7 +76,12 @@ func (p preparer) Prepare(ctx context.Context, _ *function.Record, cfg *function
 // volumes offers mounts and unpacked archives to the worker.
 type volumes struct{ scratch *scratch.Maker }
 
-func (volumes) MountImage(path, dir string) error { return mount.Ext4(path, dir, true, "") }
+func (volumes) MountImage(path, dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return mount.Ext4(path, dir, true, "")
+}
 
 // Sweep undoes every mount below a directory that a former life left.
 func (volumes) Sweep(dir string) error { return mount.UnmountBelow(dir) }

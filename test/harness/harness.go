@@ -130,7 +130,7 @@ func Start(data string, args ...string) (*Instance, error) {
 		_ = h.Kill()
 		return nil, fmt.Errorf("hearth is not ready after 2 minutes:\n%s", h.Log())
 	}
-	h.Account, err = datadir.LoadCredentials(filepath.Join(data, "credentials"))
+	h.Account, err = datadir.LoadCredentials(data)
 	return h, err
 }
 
