@@ -262,6 +262,23 @@ func TestEveryPowerCut(t *testing.T) {
 	}
 }
 
+// TestOpenSweeps is the killed process: its half-written file has a name.
+func TestOpenSweeps(t *testing.T) {
+	path := t.TempDir()
+	put(t, openDir(t, path), "a", "x")
+	torn := filepath.Join(path, tempDir, "TORN")
+	if err := os.WriteFile(torn, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := openDir(t, path)
+	if _, err := os.Stat(torn); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("an unfinished object survived: %v", err)
+	}
+	if got := keys(t, s, ""); got != "a:1" {
+		t.Errorf("objects: %q", got)
+	}
+}
+
 func mustNewDir(t *testing.T, disk disk) *Dir {
 	t.Helper()
 	d, err := newDir(disk)
