@@ -50,16 +50,20 @@ func (op *operation) decode(labels []label, query url.Values, header http.Header
 		}
 	}
 	if op.payload != nil {
-		return in, setPayload(v.FieldByIndex(op.payload.field), body)
+		return in, setPayload(op.payload.member, v.FieldByIndex(op.payload.field), body)
 	}
 	if !op.hasBody || len(body) == 0 {
 		return in, nil
 	}
+	return in, readBodyInto(body, func(r *jsonReader) error { return readStruct(r, op.schema.Input, v, 0) })
+}
+
+func readBodyInto(body []byte, read func(*jsonReader) error) error {
 	r, err := newJSONReader(body)
 	if err != nil {
-		return nil, serialization("%v", err)
+		return serialization("%v", err)
 	}
-	return in, readStruct(r, op.schema.Input, v, 0)
+	return read(r)
 }
 
 func serialization(format string, args ...any) error {
@@ -68,14 +72,14 @@ func serialization(format string, args ...any) error {
 
 // setPayload hands the whole body to a member: raw bytes, a stream, or a
 // structure in JSON.
-func setPayload(v reflect.Value, body []byte) error {
+func setPayload(member *smithy.Schema, v reflect.Value, body []byte) error {
 	switch {
 	case v.Type() == reflect.TypeFor[[]byte]():
 		v.SetBytes(body)
 	case v.Type() == reflect.TypeFor[io.Reader]():
 		v.Set(reflect.ValueOf(bytes.NewReader(body)))
-	default:
-		return serialization("a payload of type %s is not served", v.Type())
+	case len(body) > 0:
+		return readBodyInto(body, func(r *jsonReader) error { return readValue(r, member, v, 0) })
 	}
 	return nil
 }
