@@ -16,6 +16,9 @@ const (
 	maxBody     = 6 << 20  // of everything but uploads
 	maxUpload   = 70167211 // of an operation that carries a zip in its JSON
 	firstBuffer = 64 << 10 // memory set aside on the strength of a Content-Length alone
+	// maxDrain is how much of a refused body is read and thrown away: a client
+	// that still writes when the connection closes never sees the answer.
+	maxDrain = 128 << 20
 )
 
 // maxBody is the largest request body of the operation.
@@ -29,8 +32,12 @@ func (op *operation) maxBody() int64 {
 	return maxBody
 }
 
-// tooLarge words the refusal of a body, as AWS does.
-func tooLarge(op *operation, limit int64) error {
+// tooLarge refuses a body, in AWS's words.
+func (c *call) tooLarge(limit int64) error {
+	c.w.Header().Set("Connection", "close")
+	// How the rest ends does not matter: the answer is the same.
+	_, _ = io.CopyN(io.Discard, c.r.Body, maxDrain)
+	op := c.op
 	switch {
 	case op == nil:
 		return awserr.New("RequestEntityTooLargeException", "Request must be smaller than %d bytes", limit)
@@ -48,16 +55,15 @@ func readBody(c *call, p *sigv4.Pending, limit int64) ([]byte, error) {
 		wire += limit/64 + firstBuffer // signatures between the chunks
 	}
 	if c.r.ContentLength > wire {
-		c.w.Header().Set("Connection", "close")
-		return nil, tooLarge(c.op, limit)
+		return nil, c.tooLarge(limit)
 	}
 	var raw []byte
 	var err error
 	if c.r.ContentLength != 0 {
-		raw, err = readAll(http.MaxBytesReader(c.w, c.r.Body, wire), c.r.ContentLength)
+		raw, err = readAll(http.MaxBytesReader(nil, c.r.Body, wire), c.r.ContentLength)
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, tooLarge(c.op, limit)
+		return nil, c.tooLarge(limit)
 	}
 	if err != nil {
 		return nil, awserr.New("SerializationException", "The request body ended before its declared length.")
@@ -67,7 +73,7 @@ func readBody(c *call, p *sigv4.Pending, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if int64(len(body)) > limit {
-		return nil, tooLarge(c.op, limit)
+		return nil, c.tooLarge(limit)
 	}
 	return body, nil
 }

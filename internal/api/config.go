@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
@@ -140,17 +141,24 @@ func (s *Server) checkChange(ch *change) error {
 			return err
 		}
 	}
-	if ch.timeout != nil && *ch.timeout > maxTimeout {
-		return validationError("ValidationException", problem("'"+number(float64(*ch.timeout))+"'", "timeout",
-			"Member must have value less than or equal to 900"))
+	if err := atMost("timeout", ch.timeout, maxTimeout); err != nil {
+		return err
 	}
-	if ch.memory != nil && *ch.memory > maxMemory {
-		return awserr.New("InvalidParameterValueException", "'MemorySize' value failed to satisfy constraint: Member must have value less than or equal to 10240")
+	if err := atMost("memorySize", ch.memory, maxMemory); err != nil {
+		return err
 	}
 	if ch.environment != nil {
 		return checkEnvironment(ch.environment.Variables)
 	}
 	return nil
+}
+
+func atMost(path string, v *int32, limit int32) error {
+	if v == nil || *v <= limit {
+		return nil
+	}
+	return validationError("ValidationException", problem("'"+strconv.Itoa(int(*v))+"'", path,
+		"Member must have value less than or equal to "+strconv.Itoa(int(limit))))
 }
 
 // reserved are the variables that Lambda sets itself (AWS's developer guide,

@@ -137,7 +137,7 @@ func (v *validator) list(s *smithy.Schema, value reflect.Value, path string) {
 	for i := range value.Len() {
 		if len(c.check(shape, item.Type(), value.Index(i))) > 0 {
 			v.problems = append(v.problems, problem(c.show(value), path,
-				"Member must satisfy constraint: ["+strings.Join(c.all(), ", ")+"]"))
+				"Member must satisfy constraint: ["+strings.Join(append(c.all(), "Member must not be null"), ", ")+"]"))
 			return
 		}
 	}

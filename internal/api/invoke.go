@@ -26,7 +26,8 @@ const (
 	maxTrace = 256
 )
 
-// emptyEvent is what a function gets when the caller sends no payload.
+// emptyEvent is what a function gets when the caller sends no payload, as from
+// AWS (aws/aws-lambda-dotnet, pull request 834).
 var emptyEvent = []byte("{}")
 
 // invoke serves Invoke. It is the warm path: it reads what it needs from the
@@ -101,7 +102,7 @@ func readClientContext(encoded string) ([]byte, error) {
 		return nil, nil
 	}
 	if len(encoded) > maxClientContext {
-		return nil, awserr.New("InvalidRequestContentException", "Client context must be smaller than %d bytes in Base64.", maxClientContext)
+		return nil, awserr.New("InvalidRequestContentException", "Client context must be at most %d bytes in Base64.", maxClientContext)
 	}
 	text, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil || !utf8.Valid(text) || !json.Valid(text) {
@@ -122,7 +123,7 @@ func checkPayload(body []byte) error {
 			reason += " at byte " + strconv.FormatInt(syntax.Offset, 10)
 		}
 	}
-	return awserr.New("InvalidRequestContentException", "Could not parse request body into json: %s", reason)
+	return awserr.New("InvalidRequestContentException", "Could not parse request body into json: Could not parse payload into json: %s", reason)
 }
 
 // trace is the X-Amzn-Trace-Id that the function gets: the caller's, with
