@@ -1,10 +1,14 @@
 package etcd
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -12,6 +16,8 @@ import (
 	"go.etcd.io/bbolt"
 	bbolterrors "go.etcd.io/bbolt/errors"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/storage/schema"
+	"go.etcd.io/etcd/server/v3/storage/wal"
 )
 
 var (
@@ -23,14 +29,15 @@ var (
 	ErrDiskFull = errors.New("no space left for etcd's data")
 )
 
-// deepCheckBytes is the size up to which every page of the database is checked
-// before it is used: reading 64 MiB costs some tens of milliseconds.
+// deepCheckBytes is the size up to which every page of the database is visited
+// before it is used: 64 MiB cost some tens of milliseconds.
 const deepCheckBytes = 64 << 20
 
-// checkDatabase looks at the database before etcd opens it. etcd opens it in a
+// checkData looks at the database before etcd opens it. etcd opens it in a
 // goroutine of its own, where a damaged file ends the process with a stack
 // trace, and waits without end for a file that another process has locked.
-func checkDatabase(path string) (err error) {
+func checkData(dir string) error {
+	path := filepath.Join(dir, "member", "snap", "db")
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -38,8 +45,18 @@ func checkDatabase(path string) (err error) {
 	if err != nil {
 		return err
 	}
+	hasLog := wal.Exist(filepath.Join(dir, "member", "wal"))
+	if info.Size() == 0 && !hasLog {
+		return nil // a first start that was cut off before anything was stored
+	}
+	return checkDatabase(path, info.Size(), hasLog)
+}
+
+func checkDatabase(path string, size int64, hasLog bool) (err error) {
+	// bbolt trusts what its pages say: on nonsense it panics, or reads memory
+	// that is not there.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		// bbolt trusts what its pages say and panics on nonsense.
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: %s: %v", ErrCorrupt, path, p)
 		}
@@ -57,25 +74,43 @@ func checkDatabase(path string) (err error) {
 	return db.View(func(tx *bbolt.Tx) error {
 		// Without this check a page beyond the end of a cut-off file would be
 		// touched in mapped memory, which is a signal and not an error.
-		if tx.Size() > info.Size() {
-			return fmt.Errorf("%w: %s has %d bytes and should have %d", ErrCorrupt, path, info.Size(), tx.Size())
+		if tx.Size() > size {
+			return fmt.Errorf("%w: %s has %d bytes and should have %d", ErrCorrupt, path, size, tx.Size())
 		}
-		if info.Size() > deepCheckBytes {
+		// Without its log etcd would wait for ever to catch up with itself.
+		if !hasLog && applied(tx) {
+			return fmt.Errorf("%w: the write-ahead log beside %s is missing", ErrCorrupt, path)
+		}
+		if size > deepCheckBytes {
 			return nil
 		}
-		return firstProblem(path, tx.Check())
+		return walk(tx)
 	})
 }
 
-// firstProblem drains problems, as its sender blocks otherwise.
-func firstProblem(path string, problems <-chan error) error {
-	var first error
-	for p := range problems {
-		if first == nil {
-			first = fmt.Errorf("%w: %s: %w", ErrCorrupt, path, p)
-		}
+// applied says whether the database holds anything that came through the log.
+func applied(tx *bbolt.Tx) bool {
+	meta := tx.Bucket(schema.Meta.Name())
+	if meta == nil {
+		return false
 	}
-	return first
+	index := meta.Get(schema.MetaConsistentIndexKeyName)
+	return len(index) == 8 && binary.BigEndian.Uint64(index) > 0
+}
+
+// walk visits every page of the database. bbolt has a check of its own, but it
+// runs in a goroutine whose panics nobody can catch.
+func walk(tx *bbolt.Tx) error {
+	return tx.ForEach(func(bucket []byte, b *bbolt.Bucket) error {
+		var last []byte
+		return b.ForEach(func(k, _ []byte) error {
+			if last != nil && bytes.Compare(last, k) >= 0 {
+				return fmt.Errorf("%w: keys of bucket %q are out of order", ErrCorrupt, bucket)
+			}
+			last = k
+			return nil
+		})
+	})
 }
 
 // startMember starts etcd and turns its panics and fatal log entries of the
@@ -94,11 +129,22 @@ func startMember(cfg Config) (e *embed.Etcd, err error) {
 		}
 		cause := log.lastFatal()
 		if cause == nil {
-			cause = fmt.Errorf("panic: %v", p)
+			cause = fmt.Errorf("etcd cannot make sense of %s: %v", cfg.Dir, p)
 		}
 		e, err = nil, fmt.Errorf("%w: %w", ErrCorrupt, cause)
 	}()
-	return embed.StartEtcd(c)
+	hadLog := wal.Exist(filepath.Join(cfg.Dir, "member", "wal"))
+	e, err = embed.StartEtcd(c)
+	if err != nil && hadLog && !ofFileSystem(err) {
+		err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return e, err
+}
+
+// ofFileSystem says whether err is not about what the files hold.
+func ofFileSystem(err error) bool {
+	var errno syscall.Errno
+	return errors.As(err, &errno)
 }
 
 // explain adds what to do to an error of Start.
