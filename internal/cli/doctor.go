@@ -9,7 +9,3 @@ import (
 func (a *app) doctor() *cobra.Command {
 	return &cobra.Command{Use: "doctor", RunE: func(*cobra.Command, []string) error { return errors.New("x") }}
 }
-
-func (a *app) bench() *cobra.Command {
-	return &cobra.Command{Use: "bench", RunE: func(*cobra.Command, []string) error { return errors.New("x") }}
-}

@@ -1,0 +1,141 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Cold is the cold start of one runtime, medians.
+type Cold struct {
+	Runtime string `json:"runtime"`
+	// Host and Runsc are the same interpreter to its first output, started in
+	// the runtime's root by chroot on the host, and by "runsc run".
+	Host  time.Duration `json:"host,omitempty"`
+	Runsc time.Duration `json:"runsc,omitempty"`
+	// Empty and Pooled are a cold invoke at the client, with the pool empty
+	// and with a booted sandbox in it.
+	Empty  Steps `json:"empty"`
+	Pooled Steps `json:"pooled"`
+}
+
+// Steps is where the time of a cold invoke went.
+type Steps struct {
+	Total    time.Duration `json:"total"`
+	Boot     time.Duration `json:"boot"`
+	Handover time.Duration `json:"handover"`
+	Init     time.Duration `json:"init"`
+	Run      time.Duration `json:"run"`
+}
+
+// settle is how long a pool is given to boot its sandbox between samples: no
+// caller sees the pool.
+const settle = 1500 * time.Millisecond
+
+// cold measures a workload's cold starts in a running Hearth.
+func (h *hearth) cold(ctx context.Context, w workload, name string, rounds int, pause time.Duration) (Steps, error) {
+	if err := h.create(ctx, name, w); err != nil {
+		return Steps{}, err
+	}
+	t, err := h.target(ctx, name, []byte(`{"n":1}`))
+	if err != nil {
+		return Steps{}, err
+	}
+	client := newClient()
+	defer client.CloseIdleConnections()
+	var total, boot, handover, initialise, run []time.Duration
+	for i := range rounds {
+		if err := h.renew(ctx, name, i); err != nil {
+			return Steps{}, err
+		}
+		time.Sleep(pause)
+		clock := time.Now()
+		res, err := t.post(ctx, client)
+		if err != nil {
+			return Steps{}, err
+		}
+		total = append(total, time.Since(clock))
+		steps := timeline(res.Header.Get("Server-Timing"))
+		if steps["init"] == 0 {
+			return Steps{}, fmt.Errorf("bench: an invoke of %s that should have been cold was not", name)
+		}
+		boot, handover = append(boot, steps["boot"]), append(handover, steps["handover"])
+		initialise, run = append(initialise, steps["init"]), append(run, steps["run"])
+	}
+	return Steps{Total: median(total), Boot: median(boot), Handover: median(handover), Init: median(initialise), Run: median(run)}, nil
+}
+
+// firstOutput is the time from starting a command to its first byte of output.
+func firstOutput(ctx context.Context, cmd *exec.Cmd) (time.Duration, error) {
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	clock := time.Now()
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	defer context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })()
+	_, err = out.Read(make([]byte, 1))
+	took := time.Since(clock)
+	if werr := cmd.Wait(); err == nil {
+		err = werr
+	}
+	if err != nil {
+		return 0, fmt.Errorf("bench: %v: %w", cmd.Args, err)
+	}
+	return took, nil
+}
+
+// plain measures a workload's program on the host and under runsc run.
+func (r *rig) plain(ctx context.Context, w workload, rounds int) (host, runsc time.Duration, err error) {
+	root, err := r.root(ctx, w.runtime)
+	if err != nil {
+		return 0, 0, err
+	}
+	var onHost, underRunsc []time.Duration
+	for i := range rounds {
+		took, err := firstOutput(ctx, exec.Command("chroot", append([]string{root}, w.plain...)...))
+		if err != nil {
+			return 0, 0, err
+		}
+		onHost = append(onHost, took)
+		if took, err = r.runsc(ctx, root, w.plain, fmt.Sprintf("plain%011d", i)); err != nil {
+			return 0, 0, err
+		}
+		underRunsc = append(underRunsc, took)
+	}
+	return median(onHost), median(underRunsc), nil
+}
+
+// runsc starts a program plainly under "runsc run", with the flags that
+// Hearth's driver uses too.
+func (r *rig) runsc(ctx context.Context, root string, args []string, id string) (time.Duration, error) {
+	bundle := filepath.Join(r.dir, id)
+	if err := os.MkdirAll(bundle, 0o700); err != nil {
+		return 0, err
+	}
+	text, err := json.Marshal(&specs.Spec{
+		Version: specs.Version,
+		Process: &specs.Process{Args: args, Cwd: "/", Env: []string{"PATH=/usr/local/bin:/usr/bin:/bin"}},
+		Root:    &specs.Root{Path: root, Readonly: true},
+		Mounts:  []specs.Mount{{Destination: "/proc", Type: "proc"}, {Destination: "/dev", Type: "tmpfs"}},
+		Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{
+			{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.MountNamespace}, {Type: specs.NetworkNamespace},
+		}},
+	})
+	if err != nil {
+		return 0, err
+	}
+	if err := os.WriteFile(filepath.Join(bundle, "config.json"), text, 0o600); err != nil {
+		return 0, err
+	}
+	return firstOutput(ctx, exec.Command(r.o.Runsc, "--root="+filepath.Join(r.dir, "run"), "--platform=systrap", "--network=none",
+		"--overlay2=none", "--ignore-cgroups", "run", "-bundle="+bundle, id))
+}
