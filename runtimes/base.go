@@ -27,7 +27,8 @@ func base(name, version string, packages ...string) Recipe {
 			"/usr/share/binfmts", "/usr/share/polkit-1", "/usr/share/readline", "/usr/share/dict",
 			"/etc/apt", "/etc/dpkg", "/etc/cron*", "/etc/logrotate.d", "/etc/debconf.conf",
 			"/etc/fstab", "/etc/kernel", "/etc/skel", "/etc/init.d", "/etc/pam*", "/etc/security",
-			"/etc/systemd", "/usr/lib/systemd",
+			"/etc/systemd", "/usr/lib/systemd", "/etc/ca-certificates", "/etc/update-motd.d",
+			"/etc/alternatives", "/etc/profile.d", "/etc/issue*", "/etc/default", "/etc/xattr.conf",
 			"/var/lib/dpkg", "/var/lib/apt", "/var/cache/*", "/var/lib/pam", "/var/lib/systemd",
 			"/dev/*", "/var/backups", "/var/log/*", "/var/mail", "/var/spool", "/var/local", "/var/opt",
 			// Dependencies of maintainer scripts, which are never run here.

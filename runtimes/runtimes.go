@@ -14,7 +14,7 @@ import (
 	"io/fs"
 )
 
-//go:embed base/rootfs python3.11/rootfs
+//go:embed base/rootfs python3.11/rootfs nodejs20.x/rootfs
 var files embed.FS
 
 // Recipe says how to build the root file system of one runtime. Steps are
@@ -67,7 +67,7 @@ type NPMPackage struct {
 
 // All returns the recipes, in the order in which they are listed to users.
 func All() []Recipe {
-	return []Recipe{python311(), providedAL2023()}
+	return []Recipe{python311(), node20(), providedAL2023()}
 }
 
 // rootfs returns the embedded files of one directory.

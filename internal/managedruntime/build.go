@@ -112,6 +112,10 @@ func finishTree(ctx context.Context, root string, r runtimes.Recipe, say func(st
 	if _, err := run(ctx, command{name: "ldconfig", args: []string{"-r", root}, pkg: "libc-bin"}); err != nil {
 		return err
 	}
+	// What ldconfig notes for its next run here holds inode numbers.
+	if err := os.RemoveAll(filepath.Join(root, "var/cache/ldconfig")); err != nil {
+		return err
+	}
 	if r.PythonCompiler == "" {
 		return nil
 	}
