@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -33,6 +34,7 @@ func TestMain(m *testing.M) {
 
 // stack is a control plane with its real stores.
 type stack struct {
+	once sync.Once
 	*Service
 	etcd    *etcd.Server
 	catalog *catalog.Catalog
@@ -76,11 +78,14 @@ func openStack(ctx context.Context, dir string, cfg Config) (_ *stack, err error
 	return st, st.Service.Start(ctx)
 }
 
-func (st *stack) close() error {
-	st.Service.Stop()
-	st.catalog.Stop()
-	st.etcd.Stop()
-	return st.objects.Close()
+func (st *stack) close() (err error) {
+	st.once.Do(func() {
+		st.Service.Stop()
+		st.catalog.Stop()
+		st.etcd.Stop()
+		err = st.objects.Close()
+	})
+	return err
 }
 
 func start(t *testing.T, cfg Config) *stack {
@@ -94,15 +99,43 @@ func startIn(t *testing.T, dir string, cfg Config) *stack {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var once sync.Once
 	t.Cleanup(func() {
-		once.Do(func() {
-			if err := st.close(); err != nil {
-				t.Error(err)
-			}
-		})
+		if err := st.close(); err != nil {
+			t.Error(err)
+		}
 	})
 	return st
+}
+
+// mustCreate creates a function and waits until it is active.
+func (st *stack) mustCreate(t *testing.T, name, body string) *function.Record {
+	t.Helper()
+	if _, err := st.Create(t.Context(), createRequest(t, name, body)); err != nil {
+		t.Fatal(err)
+	}
+	return st.wait(t, name, settled)
+}
+
+func (st *stack) code(t *testing.T, r *function.Record) []byte {
+	t.Helper()
+	f, err := st.OpenCode(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// wantObjects checks how many archives are stored.
+func (st *stack) wantObjects(t *testing.T, want int) {
+	t.Helper()
+	got, err := st.objects.List(t.Context(), "")
+	if err != nil || len(got) != want {
+		t.Errorf("%d archives are stored: %v, %v, want %d", len(got), got, err, want)
+	}
 }
 
 // wait returns the first record of a function for which ok holds. ok gets nil
