@@ -1,4 +1,4 @@
-// Package cgroup bounds, freezes, measures and kills groups of processes
+// Package cgroup bounds, measures and kills groups of processes
 // through the kernel's control groups.
 //
 // It speaks both layouts that are met in practice: version 1, one hierarchy

@@ -131,8 +131,7 @@ func (g *Group) Procs() ([]int, error) {
 // A killed sandbox takes a few milliseconds to unmap its memory.
 const killRetry = 500 * time.Microsecond
 
-// Kill kills every process of the group, also a frozen one, and returns when
-// none is left.
+// Kill kills every process of the group and returns when none is left.
 func (g *Group) Kill(ctx context.Context) error {
 	for {
 		pids, err := g.Procs()
@@ -165,8 +164,7 @@ func (g *Group) killOnce(pids []int) error {
 			return err
 		}
 	}
-	// Version 1 does not deliver even SIGKILL to what is frozen.
-	return g.setFrozen(false)
+	return nil
 }
 
 // Remove removes the group's directories. It must hold no process.

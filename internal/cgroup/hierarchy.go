@@ -10,10 +10,10 @@ import (
 )
 
 // Controllers are those that Hearth needs, by their version 1 names.
-var controllersV1 = []string{"memory", "cpu", "cpuacct", "pids", "freezer"}
+var controllersV1 = []string{"memory", "cpu", "cpuacct", "pids"}
 
 // controllersV2 need to be switched on for each level; accounting of CPU time
-// and freezing are always there.
+// is always there.
 var controllersV2 = []string{"memory", "cpu", "pids"}
 
 // Hierarchy is where groups are made. Its methods may be called at once from

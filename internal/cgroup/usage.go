@@ -93,6 +93,16 @@ func (g *Group) OOMKills() (int64, error) {
 	return events["oom_kill"], nil
 }
 
+// PidsRefused counts the processes and threads that could not be started
+// because the group was at its limit of them.
+func (g *Group) PidsRefused() (int64, error) {
+	events, err := g.stat("pids", "pids.events")
+	if err != nil {
+		return 0, fmt.Errorf("cgroup: refused processes of %s: %w", g.path, err)
+	}
+	return events["max"], nil
+}
+
 func (g *Group) number(controller, file string) (int64, error) {
 	text, err := g.read(controller, file)
 	if err != nil {

@@ -37,22 +37,6 @@ func join(a, b string) string {
 	return a + "," + b
 }
 
-// Bind makes the directory source visible at target as well, without set-uid
-// programs and device nodes.
-func Bind(source, target string, readOnly bool) error {
-	if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("mount: bind %s at %s: %w", source, target, err)
-	}
-	flags := uintptr(unix.MS_BIND | unix.MS_REMOUNT | unix.MS_NOSUID | unix.MS_NODEV)
-	if readOnly {
-		flags |= unix.MS_RDONLY
-	}
-	if err := unix.Mount("", target, "", flags, ""); err != nil {
-		return errors.Join(fmt.Errorf("mount: restrict bind at %s: %w", target, err), Unmount(target))
-	}
-	return nil
-}
-
 // Overlay mounts, read-only, the directories layers laid over each other at
 // target. The first hides the later ones.
 func Overlay(target string, layers ...string) error {

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 )
 
@@ -34,7 +33,7 @@ func listenControl(dir string, onDial func()) (*control, error) {
 		return nil, err
 	}
 	defer d.Close()
-	short := filepath.Join("/proc/self/fd", strconv.Itoa(int(d.Fd())), ctlSocket)
+	short := filepath.Join(fdPath(d), ctlSocket)
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: short, Net: "unix"})
 	if err != nil {
 		return nil, err

@@ -33,6 +33,7 @@ func (s *instance) tearDown(ctx context.Context) error {
 	if err := s.group.Kill(ctx); err != nil {
 		return err
 	}
+	s.sentry.close()
 	if s.control != nil {
 		s.control.close()
 	}

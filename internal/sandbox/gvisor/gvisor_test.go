@@ -44,18 +44,18 @@ func runsc(tb testing.TB) string {
 	return ""
 }
 
-func newDriver(tb testing.TB) sandbox.Driver {
+// newDriver returns a driver with a directory and an instance of its own,
+// swept at the end of the test.
+func newDriver(tb testing.TB, dir string) *gvisor.Driver {
 	tb.Helper()
 	d, err := gvisor.New(gvisor.Config{
 		Runsc:    runsc(tb),
 		Init:     sandboxtest.Init(tb),
-		Dir:      tb.TempDir(),
+		Dir:      dir,
 		Instance: "t" + sandboxtest.NewID()[:7],
 		Log:      slog.New(slog.DiscardHandler),
 	})
-	if err != nil {
-		tb.Fatal(err)
-	}
+	check(tb, err)
 	tb.Cleanup(func() {
 		if err := d.Sweep(sandboxtest.Context(tb)); err != nil {
 			tb.Errorf("Sweep: %v", err)
@@ -64,12 +64,10 @@ func newDriver(tb testing.TB) sandbox.Driver {
 	return d
 }
 
-func TestBoot(t *testing.T) {
-	g := sandboxtest.Boot(t, newDriver(t), sandbox.Spec{Root: sandboxtest.Root(t)})
-	if err := g.Echo("hello"); err != nil {
-		t.Fatal(err)
-	}
-	out, err := g.Act("list", "/")
-	t.Log(out, err)
-	t.Log(g.Stats(sandboxtest.Context(t)))
+func TestConformance(t *testing.T) {
+	dir := t.TempDir()
+	sandboxtest.Run(t, sandboxtest.Subject{
+		New:    func(tb testing.TB) sandbox.Driver { return newDriver(tb, dir) },
+		Traces: func(tb testing.TB, id string) []string { return traces(tb, dir, id) },
+	})
 }

@@ -26,7 +26,8 @@ type instance struct {
 	id, dir string
 	group   *cgroup.Group
 	control *control // nil when boot failed before it
-	watched bool     // done will be closed by watch
+	sentry  sentry
+	watched bool // done will be closed by watch
 	done    chan struct{}
 	exit    sandbox.Exit // set before done is closed
 	memory  memory
@@ -49,6 +50,7 @@ func (d *Driver) newSandbox(spec sandbox.Spec) (*instance, error) {
 		dir:    filepath.Join(d.sandboxesDir(), spec.ID),
 		done:   make(chan struct{}),
 	}
+	s.sentry.socket = filepath.Join(d.runDir(), "runsc-"+spec.ID+".sock")
 	var err error
 	if s.group, err = d.cgroups.Group(d.group() + "/" + spec.ID); err != nil {
 		return s, err
@@ -134,7 +136,7 @@ func (s *instance) Pause(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	return s.group.Freeze(ctx)
+	return s.sentry.pause(ctx)
 }
 
 // Resume implements sandbox.Sandbox.
@@ -144,7 +146,7 @@ func (s *instance) Resume(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	return s.group.Thaw(ctx)
+	return s.sentry.resume(ctx)
 }
 
 // Stats implements sandbox.Sandbox.
@@ -177,8 +179,15 @@ func (s *instance) Exit() sandbox.Exit {
 
 // ended records how the sandbox has ended.
 func (s *instance) ended() {
-	kills, err := s.group.OOMKills()
-	s.exit = sandbox.Exit{OutOfMemory: err == nil && kills > 0, Detail: s.lastWords()}
+	s.exit.Detail = s.lastWords()
+	// What cannot be read counts as zero: the group may be gone already.
+	if refused, _ := s.group.PidsRefused(); refused > 0 {
+		s.exit.Detail = "the limit of processes was hit: " + s.exit.Detail
+	}
+	if kills, _ := s.group.OOMKills(); kills > 0 {
+		s.exit.OutOfMemory = true
+		s.exit.Detail = "the memory limit was hit: " + s.exit.Detail
+	}
 	if s.exit.Detail == "" {
 		s.exit.Detail = "the sandbox's kernel process ended"
 	}

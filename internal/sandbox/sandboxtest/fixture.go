@@ -106,7 +106,7 @@ func NewID() string {
 	return hex.EncodeToString(id[:])
 }
 
-// Context returns the test's context with a limit that fits the slowest check
+// Context returns a context with a limit that fits the slowest check
 // on a busy machine.
 func Context(tb testing.TB) context.Context {
 	tb.Helper()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ type Guest struct {
 	sandbox.Sandbox
 	ID    string
 	conn  net.Conn
-	lines *bufio.Scanner
+	lines *bufio.Reader
 }
 
 // Boot creates a sandbox and waits for its init. The sandbox is destroyed at
@@ -53,7 +54,7 @@ func boot(ctx context.Context, driver sandbox.Driver, spec sandbox.Spec) (*Guest
 	if err != nil {
 		return nil, errors.Join(err, s.Destroy(ctx))
 	}
-	return &Guest{Sandbox: s, ID: spec.ID, conn: conn, lines: bufio.NewScanner(conn)}, nil
+	return &Guest{Sandbox: s, ID: spec.ID, conn: conn, lines: bufio.NewReader(conn)}, nil
 }
 
 // Close hangs up and destroys the sandbox.
@@ -77,14 +78,26 @@ var errHungUp = errors.New("the sandbox hung up")
 
 // ask sends one request to process 1 and waits for its answer.
 func (g *Guest) ask(q request) (string, error) {
+	if err := g.send(q); err != nil {
+		return "", err
+	}
+	return g.answer()
+}
+
+func (g *Guest) send(q request) error {
 	if err := json.NewEncoder(g.conn).Encode(q); err != nil {
+		return fmt.Errorf("%w: %w", errHungUp, err)
+	}
+	return nil
+}
+
+func (g *Guest) answer() (string, error) {
+	line, err := g.lines.ReadBytes('\n')
+	if err != nil {
 		return "", fmt.Errorf("%w: %w", errHungUp, err)
 	}
-	if !g.lines.Scan() {
-		return "", fmt.Errorf("%w: %w", errHungUp, g.lines.Err())
-	}
 	var a response
-	if err := json.Unmarshal(g.lines.Bytes(), &a); err != nil {
+	if err := json.Unmarshal(line, &a); err != nil {
 		return "", err
 	}
 	if a.Err != "" {
@@ -100,6 +113,36 @@ func (g *Guest) Echo(text string) error {
 		return fmt.Errorf("echo: got %q, want %q", got, text)
 	}
 	return err
+}
+
+// echoWhilePaused sends an echo that must not be answered within the time
+// given, and returns what tells whether it is answered later.
+func (g *Guest) echoWhilePaused(silence time.Duration) (answered func() error, err error) {
+	if err := g.send(request{Op: "echo", Args: []string{"late"}}); err != nil {
+		return nil, err
+	}
+	if err := g.conn.SetReadDeadline(time.Now().Add(silence)); err != nil {
+		return nil, err
+	}
+	if got, err := g.answer(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, fmt.Errorf("a paused sandbox answers %q, %w", got, err)
+	}
+	return func() error {
+		if got, err := g.answer(); err != nil || got != "late" {
+			return fmt.Errorf("a resumed sandbox answers %q, %w, want %q", got, err, "late")
+		}
+		return nil
+	}, g.conn.SetReadDeadline(time.Time{})
+}
+
+// waitExit waits for the sandbox to end by itself.
+func (g *Guest) waitExit(ctx context.Context) (sandbox.Exit, error) {
+	select {
+	case <-g.Done():
+		return g.Exit(), nil
+	case <-ctx.Done():
+		return sandbox.Exit{}, fmt.Errorf("Done stays open: %w", context.Cause(ctx))
+	}
 }
 
 // function is the user that acts in place of a function: neither root nor

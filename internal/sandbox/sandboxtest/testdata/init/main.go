@@ -78,6 +78,8 @@ func do(q request) (string, error) {
 		return "", bind(q.Args[0], q.Args[1], q.Args[2] == "ro")
 	case "user":
 		return asUser(q.UID, q.Args)
+	case "start":
+		return "", command(q.UID, q.Args).Start()
 	}
 	return "", fmt.Errorf("unknown request %q", q.Op)
 }
@@ -89,11 +91,15 @@ func bind(source, target string, readOnly bool) error {
 	return syscall.Mount("", target, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, "")
 }
 
-// asUser runs this program again as another user, in place of a function.
-func asUser(uid uint32, args []string) (string, error) {
+// command is this program again as another user, in place of a function.
+func command(uid uint32, args []string) *exec.Cmd {
 	cmd := exec.Command("/.hearth/init", args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
-	out, err := cmd.Output()
+	return cmd
+}
+
+func asUser(uid uint32, args []string) (string, error) {
+	out, err := command(uid, args).Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		return string(out), fmt.Errorf("%w: %s", err, exit.Stderr)
