@@ -195,9 +195,10 @@ func wantCode(t *testing.T, err error, code, message string) {
 	t.Helper()
 	e, ok := awserr.As(err)
 	if !ok {
-		t.Fatalf("got error %v, want %s", err, code)
+		t.Errorf("got error %v, want %s", err, code)
+		return
 	}
 	if e.Code != code || (message != "" && e.Message != message) {
-		t.Fatalf("got %s: %s\nwant %s: %s", e.Code, e.Message, code, message)
+		t.Errorf("got %s: %s\nwant %s: %s", e.Code, e.Message, code, message)
 	}
 }
