@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -272,13 +274,18 @@ func (s *sandbox) exit() int {
 
 // output is what a runtime wrote, safe to read while it writes.
 type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+	mu      sync.Mutex
+	buf     bytes.Buffer
+	changed chan struct{} // closed by the next write, if somebody waits
 }
 
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.changed != nil {
+		close(o.changed)
+		o.changed = nil
+	}
 	return o.buf.Write(p)
 }
 
@@ -286,4 +293,43 @@ func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.buf.String()
+}
+
+// waitFor waits until the output matches: it comes on another way than the
+// answers do.
+func (o *output) waitFor(t *testing.T, want *regexp.Regexp) {
+	t.Helper()
+	timeout := time.After(10 * time.Second)
+	for {
+		o.mu.Lock()
+		if want.Match(o.buf.Bytes()) {
+			o.mu.Unlock()
+			return
+		}
+		if o.changed == nil {
+			o.changed = make(chan struct{})
+		}
+		changed := o.changed
+		o.mu.Unlock()
+		select {
+		case <-changed:
+		case <-timeout:
+			t.Fatalf("output: got %q, want it to match %s", o, want)
+		}
+	}
+}
+
+// jsonLines waits for n lines and parses them.
+func (o *output) jsonLines(t *testing.T, n int) []map[string]any {
+	t.Helper()
+	o.waitFor(t, regexp.MustCompile(fmt.Sprintf(`(?s)^([^\n]*\n){%d}`, n)))
+	var lines []map[string]any
+	for line := range strings.Lines(o.String()) {
+		var m map[string]any
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatalf("log line %q: %v", line, err)
+		}
+		lines = append(lines, m)
+	}
+	return lines
 }

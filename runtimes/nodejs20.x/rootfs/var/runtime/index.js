@@ -45,9 +45,9 @@ async function awaitAssignment() {
   fs.closeSync(READY_FD);
 
   // Whoever prewarms starts a process afresh for a function whose variables
-  // differ in those that node reads only once.
+  // differ in those that node reads only once. A fresh start's shell sets PWD.
   for (const name of Object.keys(process.env)) delete process.env[name];
-  Object.assign(process.env, { NODE_PATH: nodePath }, env);
+  Object.assign(process.env, { NODE_PATH: nodePath }, env, { PWD: cwd });
   process.chdir(cwd);
   Module._initPaths();
 }

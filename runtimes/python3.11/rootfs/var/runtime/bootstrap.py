@@ -43,6 +43,7 @@ def _await_assignment():
     # differ in those that are read only once, by the loader or the interpreter.
     os.environ.clear()
     os.environ.update(assignment["env"])
+    os.environ["PWD"] = assignment["cwd"]  # as the shell of a fresh start sets it
     os.chdir(assignment["cwd"])
     time.tzset()
     # The generator was seeded before the assignment; a copy of this process
