@@ -149,7 +149,7 @@ func (s *suite) cpu(t *testing.T, g *Guest) {
 func (s *suite) forkBomb(t *testing.T) {
 	ctx := Context(t)
 	neighbour, g := s.boot(t), s.boot(t)
-	if err := g.Limit(ctx, sandbox.Limits{MemoryMB: 256, Pids: 96}); err != nil {
+	if err := g.Limit(ctx, sandbox.Limits{MemoryMB: 512, Pids: 96}); err != nil {
 		t.Fatal(err)
 	}
 	// Refused by its kernel or killed with its sandbox: both are contained.
