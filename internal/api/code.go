@@ -28,7 +28,7 @@ const (
 // key. It names the archive's digest: after an update it finds nothing rather
 // than other code.
 func (s *Server) codeLink(ctx context.Context, c *call, r *function.Record) (string, error) {
-	base := s.PublicURL
+	base := s.cfg.PublicURL
 	if base == "" {
 		base = "http://" + c.r.Host
 		if c.r.TLS != nil {
@@ -40,8 +40,8 @@ func (s *Server) codeLink(ctx context.Context, c *call, r *function.Record) (str
 	if err != nil {
 		return "", fmt.Errorf("api: make a code link: %w", err)
 	}
-	now := s.Now().UTC()
-	scope := sigv4.Scope{Date: now.Format("20060102"), Region: s.Region, Service: codeService}
+	now := s.cfg.Now().UTC()
+	scope := sigv4.Scope{Date: now.Format("20060102"), Region: s.cfg.Region, Service: codeService}
 	return sigv4.Presign(ctx, req, c.AccessKeyID, c.Secret, scope, now, codeLinkLife)
 }
 
@@ -64,14 +64,14 @@ func (s *Server) serveCode(c *call, p *sigv4.Pending) error {
 	if !ok || !ok2 || c.r.Method != http.MethodGet {
 		return awserr.New("UnknownOperationException", "This is not a link to a function's code.")
 	}
-	record, err := s.Functions.Get(c.r.Context(), c.AccountID, name)
+	record, err := s.cfg.Functions.Get(c.r.Context(), c.AccountID, name)
 	if err != nil {
 		return err
 	}
 	if digest(record) != sum {
 		return awserr.New("ResourceNotFoundException", "The code of %s has been replaced. Ask GetFunction for a new link.", record.ARN())
 	}
-	code, err := s.Functions.OpenCode(c.r.Context(), record)
+	code, err := s.cfg.Functions.OpenCode(c.r.Context(), record)
 	if err != nil {
 		return err
 	}

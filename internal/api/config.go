@@ -57,7 +57,7 @@ func (s *Server) newConfig(name string, in *lambda.CreateFunctionInput) (*functi
 	if err := s.checkChange(ch); err != nil {
 		return nil, err
 	}
-	architecture, err := s.checkArchitecture(in.Architectures, s.Architecture)
+	architecture, err := s.checkArchitecture(in.Architectures, s.cfg.Architecture)
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +188,7 @@ func checkEnvironment(variables map[string]string) error {
 		return err
 	}
 	if measured := strings.TrimSuffix(b.String(), "\n"); len(variables) > 0 && len(measured) > maxEnvironment {
-		return awserr.New("InvalidParameterValueException", "Lambda was unable to configure your environment variables because the environment variables you have provided exceeded the 4KB limit. String measured: %s", measured)
+		return awserr.New("InvalidParameterValueException", "Lambda was unable to configure your environment variables because the environment variables you have provided exceeded the 4KB limit. String measured: %s", shorten(measured, 2*maxEnvironment))
 	}
 	return nil
 }
@@ -204,15 +204,15 @@ var deprecated = []string{
 
 func (s *Server) checkRuntime(runtime string) error {
 	switch {
-	case slices.Contains(s.Runtimes, runtime):
+	case slices.Contains(s.cfg.Runtimes, runtime):
 		return nil
 	case slices.Contains(deprecated, runtime):
 		return awserr.New("InvalidParameterValueException", "The runtime parameter of %s is no longer supported for creating or updating AWS Lambda functions. We recommend you use a supported runtime while creating or updating functions.", runtime)
 	case slices.Contains(types.Runtime("").Values(), types.Runtime(runtime)):
-		return awserr.New("InvalidParameterValueException", "The runtime %s is not built on this Hearth. Use one of: %s.", runtime, strings.Join(s.Runtimes, ", "))
+		return awserr.New("InvalidParameterValueException", "The runtime %s is not built on this Hearth. Use one of: %s.", runtime, strings.Join(s.cfg.Runtimes, ", "))
 	}
 	return awserr.New("InvalidParameterValueException", "Value %s at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: [%s] or be a valid ARN",
-		clip(runtime), strings.Join(s.Runtimes, ", "))
+		clip(runtime), strings.Join(s.cfg.Runtimes, ", "))
 }
 
 // checkArchitecture returns the architecture asked for, or the fallback.
@@ -220,10 +220,10 @@ func (s *Server) checkArchitecture(asked []types.Architecture, fallback string) 
 	if len(asked) == 0 {
 		return fallback, nil
 	}
-	if a := string(asked[0]); a != s.Architecture {
-		return "", awserr.New("InvalidParameterValueException", "This machine runs %s functions, not %s. Build the function for %s, or deploy it to a Hearth with an %s worker.", s.Architecture, a, s.Architecture, a)
+	if a := string(asked[0]); a != s.cfg.Architecture {
+		return "", awserr.New("InvalidParameterValueException", "This machine runs %s functions, not %s. Build the function for %s, or deploy it to a Hearth with an %s worker.", s.cfg.Architecture, a, s.cfg.Architecture, a)
 	}
-	return s.Architecture, nil
+	return s.cfg.Architecture, nil
 }
 
 // checkZip checks that there is an archive, of a size that may be sent

@@ -144,10 +144,7 @@ func (v *validator) list(s *smithy.Schema, value reflect.Value, path string) {
 }
 
 func (v *validator) mapping(s *smithy.Schema, shape string, value reflect.Value, path string) {
-	show := ""
-	if c := constraints[shape]; c != nil && !c.sensitive {
-		show = c.show(value)
-	}
+	show := constraints[shape].show(value)
 	parts := []struct {
 		schema *smithy.Schema
 		words  string
@@ -256,25 +253,44 @@ func (c *constraint) matches(s string) bool {
 	return c.accept.MatchString(s) && (c.reject == nil || !c.reject.MatchString(s))
 }
 
-// show writes a value as AWS's messages do, or nothing if it is sensitive.
+// maxShown bounds how much of a value a message repeats, in bytes.
+const maxShown = 2048
+
+// show writes a value as AWS's messages do, or nothing if it is sensitive. A
+// shape without constraints is not.
 func (c *constraint) show(value reflect.Value) string {
-	if c.sensitive {
+	if c != nil && c.sensitive {
 		return ""
 	}
-	if value.Kind() == reflect.Slice && value.Type() != reflect.TypeFor[[]byte]() {
+	return "'" + shorten(text(value), maxShown) + "'"
+}
+
+func text(value reflect.Value) string {
+	switch {
+	case value.Kind() == reflect.Slice && value.Type() != reflect.TypeFor[[]byte]():
 		items := make([]string, value.Len())
 		for i := range items {
-			items[i] = fmt.Sprint(value.Index(i))
+			items[i] = text(value.Index(i))
 		}
-		return "'[" + strings.Join(items, ", ") + "]'"
-	}
-	if value.Kind() == reflect.Map {
+		return "[" + strings.Join(items, ", ") + "]"
+	case value.Kind() == reflect.Map:
 		var items []string
 		for _, k := range value.MapKeys() {
 			items = append(items, fmt.Sprintf("%v=%v", k, value.MapIndex(k)))
 		}
 		slices.Sort(items)
-		return "'{" + strings.Join(items, ", ") + "}'"
+		return "{" + strings.Join(items, ", ") + "}"
 	}
-	return "'" + fmt.Sprint(value) + "'"
+	return fmt.Sprint(value)
+}
+
+// shorten cuts a text for a message, between characters.
+func shorten(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit] + "…"
 }

@@ -127,12 +127,7 @@ func setText(v reflect.Value, b *binding, values []string) error {
 }
 
 // clip shortens a caller's text for a message.
-func clip(s string) string {
-	if len(s) > 64 {
-		return s[:64] + "…"
-	}
-	return s
-}
+func clip(s string) string { return shorten(s, 64) }
 
 func readStruct(r *jsonReader, s *smithy.Schema, v reflect.Value, depth int) error {
 	if depth > maxDepth {

@@ -41,7 +41,7 @@ func (s *Server) createFunction(ctx context.Context, c *call, in *lambda.CreateF
 	if err := checkTags(nil, in.Tags); err != nil {
 		return nil, err
 	}
-	record, err := s.Functions.Create(ctx, function.CreateRequest{
+	record, err := s.cfg.Functions.Create(ctx, function.CreateRequest{
 		Account: c.AccountID, Name: ref.Name, Config: *cfg, Zip: zip, Tags: in.Tags,
 	})
 	if err != nil {
@@ -84,7 +84,7 @@ func (s *Server) find(ctx context.Context, c *call, reference, qualifier string)
 	if err := onlyLatest(ref); err != nil {
 		return nil, "", err
 	}
-	record, err := s.Functions.Get(ctx, c.AccountID, ref.Name)
+	record, err := s.cfg.Functions.Get(ctx, c.AccountID, ref.Name)
 	return record, ref.Qualifier, err
 }
 
@@ -97,7 +97,7 @@ func (s *Server) listFunctions(ctx context.Context, c *call, in *lambda.ListFunc
 	if in.MaxItems != nil {
 		page = min(page, int(*in.MaxItems))
 	}
-	records, next, err := s.Functions.List(ctx, c.AccountID, string(after), page)
+	records, next, err := s.cfg.Functions.List(ctx, c.AccountID, string(after), page)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (s *Server) updateFunctionCode(ctx context.Context, c *call, in *lambda.Upd
 	if err != nil {
 		return nil, err
 	}
-	record, err := s.Functions.UpdateCode(ctx, function.CodeUpdate{
+	record, err := s.cfg.Functions.UpdateCode(ctx, function.CodeUpdate{
 		Account: c.AccountID, Name: ref.Name, RevisionID: str(in.RevisionId),
 		Zip: zip, Architecture: architecture, DryRun: in.DryRun,
 	})
@@ -165,7 +165,7 @@ func (s *Server) updateFunctionConfiguration(ctx context.Context, c *call, in *l
 	if err := s.checkChange(change); err != nil {
 		return nil, err
 	}
-	record, err := s.Functions.UpdateConfig(ctx, function.ConfigUpdate{
+	record, err := s.cfg.Functions.UpdateConfig(ctx, function.ConfigUpdate{
 		Account: c.AccountID, Name: ref.Name, RevisionID: str(in.RevisionId),
 		Apply: change.apply,
 	})
@@ -186,24 +186,24 @@ func (s *Server) deleteFunction(ctx context.Context, c *call, in *lambda.DeleteF
 	if err := onlyLatest(ref); err != nil {
 		return nil, err
 	}
-	if err := s.Functions.Delete(ctx, c.AccountID, ref.Name); err != nil {
+	if err := s.cfg.Functions.Delete(ctx, c.AccountID, ref.Name); err != nil {
 		return nil, err
 	}
 	return &lambda.DeleteFunctionOutput{}, nil
 }
 
 func (s *Server) getAccountSettings(ctx context.Context, c *call, _ *lambda.GetAccountSettingsInput) (smithy.Serializable, error) {
-	functions, codeBytes, err := s.Functions.Usage(ctx, c.AccountID)
+	functions, codeBytes, err := s.cfg.Functions.Usage(ctx, c.AccountID)
 	if err != nil {
 		return nil, err
 	}
-	unreserved := int32(s.Concurrency)
+	unreserved := int32(s.cfg.Concurrency)
 	return &lambda.GetAccountSettingsOutput{
 		AccountLimit: &types.AccountLimit{
 			TotalCodeSize:                  80530636800, // 75 GB, AWS's default
 			CodeSizeUnzipped:               262144000,
 			CodeSizeZipped:                 maxZip,
-			ConcurrentExecutions:           int32(s.Concurrency),
+			ConcurrentExecutions:           int32(s.cfg.Concurrency),
 			UnreservedConcurrentExecutions: &unreserved,
 		},
 		AccountUsage: &types.AccountUsage{TotalCodeSize: codeBytes, FunctionCount: int64(functions)},
@@ -255,8 +255,8 @@ func (s *Server) configuration(r *function.Record, qualifier string) *types.Func
 	if cfg.Environment != nil {
 		out.Environment = &types.EnvironmentResponse{Variables: cfg.Environment}
 	}
-	if s.RuntimeVersion != nil {
-		if id := s.RuntimeVersion(cfg.Runtime); id != "" {
+	if s.cfg.RuntimeVersion != nil {
+		if id := s.cfg.RuntimeVersion(cfg.Runtime); id != "" {
 			arn := "arn:aws:lambda:" + r.Region + "::runtime:" + id
 			out.RuntimeVersionConfig = &types.RuntimeVersionConfig{RuntimeVersionArn: &arn}
 		}

@@ -47,8 +47,8 @@ func (s *Server) lambdaHandlers() map[string]handler {
 }
 
 // resolve reads a function reference and the qualifier beside it, and makes
-// sure that they are of this region and the caller's account. The result has
-// all fields but Qualifier, which is empty if none was given.
+// sure that they are of this region and the caller's account. Qualifier is
+// empty in the result if none was given.
 func (s *Server) resolve(c *call, reference, qualifier string) (arn.Function, error) {
 	f, err := arn.Parse(reference)
 	if err != nil {
@@ -59,10 +59,10 @@ func (s *Server) resolve(c *call, reference, qualifier string) (arn.Function, er
 		return f, validationError("InvalidParameterValueException", problem("'"+f.Name+"'", "functionName",
 			"Member must have length less than or equal to 64"))
 	}
-	if f.Region != "" && f.Region != s.Region {
-		return f, awserr.New("ResourceNotFoundException", "Functions from '%s' are not reachable in this region ('%s')", f.Region, s.Region)
+	if f.Region != "" && f.Region != s.cfg.Region {
+		return f, awserr.New("ResourceNotFoundException", "Functions from '%s' are not reachable in this region ('%s')", f.Region, s.cfg.Region)
 	}
-	f.Region = s.Region
+	f.Partition, f.Region = "", s.cfg.Region
 	if f.Account != "" && f.Account != c.AccountID {
 		return f, awserr.New("AccessDeniedException", "User: %s is not authorized to perform: lambda:%s on resource: %s because no resource-based policy allows the lambda:%s action",
 			c.PrincipalARN, action(c.op), f, action(c.op))

@@ -46,7 +46,7 @@ func (s *Server) invoke(c *call, reference string, query url.Values, body []byte
 		return err
 	}
 	if dry {
-		if err := s.Invoker.Check(c.r.Context(), c.AccountID, ref.Name, function.LatestVersion); err != nil {
+		if err := s.cfg.Invoker.Check(c.r.Context(), c.AccountID, ref.Name, function.LatestVersion); err != nil {
 			return err
 		}
 		s.write(c, &answer{status: http.StatusNoContent})
@@ -63,7 +63,7 @@ func (s *Server) invoke(c *call, reference string, query url.Values, body []byte
 	}
 	// A function runs to its end even if its caller has gone.
 	ctx := context.WithoutCancel(c.r.Context())
-	res, timeline, err := s.Invoker.Invoke(ctx, c.AccountID, ref.Name, function.LatestVersion, req)
+	res, timeline, err := s.cfg.Invoker.Invoke(ctx, c.AccountID, ref.Name, function.LatestVersion, req)
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (s *Server) trace(h http.Header) string {
 	b := make([]byte, 0, maxTrace+64)
 	if sent == "" {
 		b = append(b, "Root=1-"...)
-		now := uint32(s.Now().Unix())
+		now := uint32(s.cfg.Now().Unix())
 		b = hex.AppendEncode(b, []byte{byte(now >> 24), byte(now >> 16), byte(now >> 8), byte(now)})
 		b = append(b, '-')
 		b = hex.AppendEncode(b, random[:12])

@@ -51,7 +51,7 @@ func TestInvoke(t *testing.T) {
 }
 
 func TestTraceHeader(t *testing.T) {
-	s := &Server{Config: Config{Now: func() time.Time { return time.Unix(0x5e988ac8, 0) }}}
+	s := &Server{cfg: Config{Now: func() time.Time { return time.Unix(0x5e988ac8, 0) }}}
 	fresh := regexp.MustCompile(`^Root=1-5e988ac8-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0$`)
 	const full = "Root=1-5e988ac8-cb9f1ab4e4a3d5d7aa5b4f4f;Parent=53995c3f42cd8ad8;Sampled=1"
 	for _, sent := range []string{"", "Self=1", "Root=" + strings.Repeat("a", maxTrace)} {

@@ -99,7 +99,7 @@ func (c *Config) validate() error {
 
 // Server is the API server, an http.Handler.
 type Server struct {
-	Config
+	cfg      Config
 	verifier *sigv4.Verifier
 	router   *router
 	encoder  *encoder
@@ -113,7 +113,7 @@ func New(c Config) (*Server, error) {
 	}
 	prepareOperations()
 	s := &Server{
-		Config:   c,
+		cfg:      c,
 		verifier: sigv4.NewVerifier(c.Keys, c.Now),
 		router:   newRouter(operations),
 		encoder:  newEncoder(),
@@ -144,7 +144,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(fault)
 		}
 		if fault != nil {
-			s.Log.LogAttrs(r.Context(), slog.LevelError, "panic in a handler", slog.String("requestId", c.id),
+			s.cfg.Log.LogAttrs(r.Context(), slog.LevelError, "panic in a handler", slog.String("requestId", c.id),
 				slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
 			s.fail(c, awserr.Internal())
 		}
@@ -181,8 +181,8 @@ func (s *Server) serve(c *call) error {
 }
 
 func (s *Server) serveLambda(c *call, p *sigv4.Pending) error {
-	if p.Scope.Region != s.Region {
-		return awserr.New("InvalidSignatureException", "Credential should be scoped to a valid region, not '%.64s'. This Hearth serves '%s': set AWS_REGION to it.", p.Scope.Region, s.Region)
+	if p.Scope.Region != s.cfg.Region {
+		return awserr.New("InvalidSignatureException", "Credential should be scoped to a valid region, not '%.64s'. This Hearth serves '%s': set AWS_REGION to it.", p.Scope.Region, s.cfg.Region)
 	}
 	var query url.Values
 	if c.r.URL.RawQuery != "" {
@@ -249,7 +249,7 @@ func (s *Server) write(c *call, a *answer) {
 	}
 	c.w.WriteHeader(a.status)
 	if _, err := c.w.Write(a.body); err != nil && len(a.body) > 0 {
-		s.Log.LogAttrs(c.r.Context(), slog.LevelDebug, "client went away before its answer",
+		s.cfg.Log.LogAttrs(c.r.Context(), slog.LevelDebug, "client went away before its answer",
 			slog.String("requestId", c.id), slog.Any("error", err))
 	}
 }
@@ -261,7 +261,7 @@ func jsonHeader() http.Header { return http.Header{"Content-Type": {"application
 func (s *Server) fail(c *call, err error) {
 	e, ok := awserr.As(err)
 	if !ok {
-		s.Log.LogAttrs(c.r.Context(), slog.LevelError, "request failed", slog.String("requestId", c.id),
+		s.cfg.Log.LogAttrs(c.r.Context(), slog.LevelError, "request failed", slog.String("requestId", c.id),
 			slog.String("operation", c.operation()), slog.Any("error", err))
 		e = awserr.Internal()
 	}

@@ -195,7 +195,7 @@ func TestCodeLink(t *testing.T) {
 	b.create(t, "hi")
 	now := time.Now()
 	var clock time.Time
-	b.server.Now = func() time.Time { return now }
+	b.server.cfg.Now = func() time.Time { return now }
 	b.server.verifier = sigv4.NewVerifier(oneKey{}, func() time.Time { return clock })
 	link := func() string {
 		clock = time.Now()
