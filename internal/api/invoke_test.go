@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -161,8 +162,14 @@ func TestClientGone(t *testing.T) {
 		ended <- ctx.Err()
 		return &invocation.Response{Payload: req.Payload}, nil, nil
 	}
+	noticed := make(chan struct{})
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		context.AfterFunc(r.Context(), func() { close(noticed) })
+		b.server.ServeHTTP(w, r)
+	}))
+	defer front.Close()
 	ctx, cancel := context.WithCancel(t.Context())
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.url+invokePath, strings.NewReader("{}"))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, front.URL+invokePath, strings.NewReader("{}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,6 +192,7 @@ func TestClientGone(t *testing.T) {
 		t.Error("the client was answered")
 	}
 	transport.CloseIdleConnections()
+	<-noticed
 	close(release)
 	if err := <-ended; err != nil {
 		t.Errorf("the function's context: %v", err)

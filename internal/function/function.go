@@ -55,9 +55,9 @@ type Config struct {
 	Runtime             string            `json:"runtime"`
 	Role                string            `json:"role"`
 	Handler             string            `json:"handler"`
-	Timeout             int               `json:"timeout"`          // seconds, 1 to 900
-	MemorySize          int               `json:"memorySize"`       // MB, 128 to 10240
-	EphemeralStorage    int               `json:"ephemeralStorage"` // MB of /tmp, 512 to 10240
+	Timeout             int               `json:"timeout"`              // seconds, 1 to 900
+	MemorySize          int               `json:"memorySize"`           // MB, 128 to 10240
+	EphemeralStorage    int               `json:"ephemeralStorage"`     // MB of /tmp, 512 to 10240
 	Environment         map[string]string `json:"environment,omitzero"` // nil if never set, which AWS shows otherwise than empty
 	Architecture        string            `json:"architecture"`
 	PackageType         string            `json:"packageType"`
