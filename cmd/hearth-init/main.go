@@ -5,11 +5,18 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 
 	"hearth/internal/guest"
 )
 
 func main() {
+	// One at a time: an invoke passes from goroutine to goroutine, and on one
+	// processor that wakes no thread, which in gVisor is dear (about a tenth
+	// less CPU an invoke than with two). There is nothing to do in parallel.
+	// The collector stays as it is: an invoke leaves about 1 KiB, so that it
+	// runs once in some thousand.
+	runtime.GOMAXPROCS(1)
 	cfg := guest.DefaultConfig()
 	flag.StringVar(&cfg.Control, "control", cfg.Control, "Unix `socket` of the worker")
 	flag.StringVar(&cfg.API, "api", cfg.API, "`address` of the Runtime API")

@@ -86,51 +86,39 @@ func environ(env map[string]string) []string {
 var (
 	freshNames = map[string]bool{
 		"AWS_LAMBDA_EXEC_WRAPPER": true, // runs instead of the runtime
-		"TZ":                      true, // read by libc once
-		"LANG":                    true,
-		"LANGUAGE":                true,
 		"PATH":                    true,
 		"HOME":                    true, // site directories
 		"TMPDIR":                  true,
+		"TZ":                      true, // libc reads it once
+		"LANG":                    true,
+		"LANGUAGE":                true,
+		"GLIBC_TUNABLES":          true,
+		"LOCPATH":                 true, // libc's locales
+		"NLSPATH":                 true, // and message catalogues
+		"RES_OPTIONS":             true, // libc's resolver
+		"LOCALDOMAIN":             true,
+		"HOSTALIASES":             true,
 		"GODEBUG":                 true, // Go's runtime
 		"GOGC":                    true,
 		"GOMEMLIMIT":              true,
 		"GOMAXPROCS":              true,
 		"GOTRACEBACK":             true,
-		"GLIBC_TUNABLES":          true, // libc
-		"OPENSSL_CONF":            true, // OpenSSL
+		"OPENSSL_CONF":            true,
 		"OPENSSL_MODULES":         true,
+		"NO_COLOR":                true, // node, at its start
+		"FORCE_COLOR":             true,
 	}
 	freshPrefixes = []string{
-		"LD_",                // the dynamic linker
-		"LC_",                // locale
-		"MALLOC_",            // libc's allocator
-		"PYTHON",             // the interpreters
-		"NODE_",              // NODE_OPTIONS, NODE_EXTRA_CA_CERTS, NODE_PATH, …
-		"UV_",                // UV_THREADPOOL_SIZE
-		"JAVA_TOOL_",         // JAVA_TOOL_OPTIONS
-		"_JAVA_",             // _JAVA_OPTIONS
-		"JDK_JAVA_",          // JDK_JAVA_OPTIONS
-		"RUBY",               // RUBYOPT, RUBYLIB
-		"GEM_",               // GEM_PATH
-		"DOTNET_",            // the .NET runtime
-		"SSL_CERT_",          // certificates loaded at start
-		"OMP_",               // OpenMP
-		"OPENBLAS_",          // thread counts of numerical libraries
-		"MKL_",               // the same
-		"V8_",                // V8
-		"G_",                 // GLib
-		"ASAN_",              // sanitizers
-		"ICU_",               // NODE_ICU_DATA's relatives
-		"NO_COLOR",           // read by node at start
-		"FORCE_COLOR",        // the same
-		"GCONV_",             // libc's character conversion
-		"LOCPATH",            // locale archives
-		"NLSPATH",            // message catalogues
-		"RES_OPTIONS",        // resolver
-		"LOCALDOMAIN",        // resolver
-		"HOSTALIASES",        // resolver
-		"AWS_LAMBDA_NODEJS_", // Node runtime switches
+		"LD_",               // the dynamic linker
+		"LC_",               // locale
+		"MALLOC_", "GCONV_", // libc
+		"PYTHON",                                            // the interpreter
+		"NODE_", "UV_", "V8_", "ICU_", "AWS_LAMBDA_NODEJS_", // node and its libraries
+		"JAVA_TOOL_", "_JAVA_", "JDK_JAVA_", // …_OPTIONS of the JVM
+		"RUBY", "GEM_", // RUBYOPT, GEM_PATH
+		"DOTNET_",
+		"SSL_CERT_",                 // certificates are loaded once
+		"OMP_", "OPENBLAS_", "MKL_", // threads of numerical libraries
 	}
 )
 

@@ -38,14 +38,33 @@ type env struct {
 
 // logs are what the function wrote, by request id.
 type logs struct {
-	mu sync.Mutex
-	by map[string]string
+	mu    sync.Mutex
+	moved sync.Cond
+	by    map[string]string
+	all   strings.Builder
+}
+
+func newLogs() *logs {
+	l := &logs{by: make(map[string]string)}
+	l.moved.L = &l.mu
+	return l
 }
 
 func (l *logs) add(rec controlstream.LogRecord) {
 	l.mu.Lock()
 	l.by[rec.RequestID] += string(rec.Data)
+	l.all.Write(rec.Data)
 	l.mu.Unlock()
+	l.moved.Broadcast()
+}
+
+// await waits until a part was written.
+func (l *logs) await(part string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for !strings.Contains(l.all.String(), part) {
+		l.moved.Wait()
+	}
 }
 
 func (l *logs) of(id string) string {
@@ -90,7 +109,7 @@ func copyFile(t testing.TB, from, to string) {
 
 func start(t testing.TB, dirs guesttest.Dirs) *env {
 	t.Helper()
-	l := &logs{by: make(map[string]string)}
+	l := newLogs()
 	return &env{Guest: guesttest.Start(t, dirs, controlstream.Options{Logs: l.add}), t: t, logs: l}
 }
 
