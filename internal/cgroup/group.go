@@ -8,13 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hearth/internal/osthread"
 )
 
 // Group is one control group. It holds no resources of the process: the
@@ -55,27 +56,8 @@ func (g *Group) Start(cmd *exec.Cmd) error {
 	if g.v2() {
 		return g.startV2(cmd)
 	}
-	return onThread(func() error { return g.startFromThread(cmd) })
-}
-
-// onThread runs do on a thread that ends with it. A child is born into the
-// groups of the thread that forks it, so such a thread joins the group and
-// forks.
-func onThread(do func() error) error {
-	result := make(chan error, 1)
-	go func() {
-		// Returning while locked makes the Go runtime destroy the thread.
-		runtime.LockOSThread()
-		if unix.Gettid() != os.Getpid() {
-			result <- do()
-			return
-		}
-		// The process's first thread it can only park, so that one must not
-		// join. Held here, it cannot be given to us a second time.
-		defer runtime.UnlockOSThread()
-		result <- onThread(do)
-	}()
-	return <-result
+	// A child is born into the groups of the thread that forks it.
+	return osthread.Run(func() error { return g.startFromThread(cmd) })
 }
 
 func (g *Group) startV2(cmd *exec.Cmd) error {

@@ -36,6 +36,12 @@ func (s *instance) boot(ctx context.Context, spec sandbox.Spec) error {
 	if err := mount.Shared(s.path("late")); err != nil {
 		return err
 	}
+	if spec.Egress {
+		var err error
+		if s.network, err = s.driver.network.Open(s.path("netns")); err != nil {
+			return err
+		}
+	}
 	if err := s.writeBundle(); err != nil {
 		return err
 	}
@@ -52,13 +58,18 @@ func (s *instance) boot(ctx context.Context, spec sandbox.Spec) error {
 	return s.start(ctx)
 }
 
-// flags are what all runsc commands are given. The default network is gVisor's
-// own stack with a loopback device, in an empty namespace of the host.
+// flags are what runsc is given. The network is always gVisor's own stack:
+// with egress on the interface of the namespace, without on a loopback device
+// alone, in an empty namespace.
 func (s *instance) flags() []string {
+	network := "none"
+	if s.network != nil {
+		network = "sandbox"
+	}
 	return []string{
 		"--root=" + s.driver.runDir(),
 		"--platform=systrap",
-		"--network=none",
+		"--network=" + network,
 		"--host-uds=open",
 		"--overlay2=none",  // the root is read-only already
 		"--ignore-cgroups", // it is started in ours

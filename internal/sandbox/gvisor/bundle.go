@@ -34,6 +34,10 @@ func (s *instance) bundle() *specs.Spec {
 	// Under memory pressure, the sandbox's limit or the host's, the sentry is
 	// to die first: with it dies the whole sandbox, cleanly and noticed.
 	oomScore := 1000
+	network := specs.LinuxNamespace{Type: specs.NetworkNamespace}
+	if s.network != nil {
+		network.Path = s.path("netns")
+	}
 	return &specs.Spec{
 		Version:  specs.Version,
 		Hostname: "hearth",
@@ -52,7 +56,7 @@ func (s *instance) bundle() *specs.Spec {
 		Mounts: s.mounts(),
 		Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{
 			{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
-			{Type: specs.MountNamespace}, {Type: specs.NetworkNamespace},
+			{Type: specs.MountNamespace}, network,
 		}},
 	}
 }

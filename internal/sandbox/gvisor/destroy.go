@@ -42,6 +42,11 @@ func (s *instance) tearDown(ctx context.Context) error {
 	} else {
 		s.closeDone()
 	}
+	if s.network != nil {
+		if err := s.network.Close(); err != nil {
+			return err
+		}
+	}
 	if err := mount.UnmountBelow(s.dir); err != nil {
 		return err
 	}

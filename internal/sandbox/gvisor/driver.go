@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hearth/internal/cgroup"
+	"hearth/internal/netns"
 	"hearth/internal/sandbox"
 )
 
@@ -59,6 +60,7 @@ func (c Config) validate() error {
 type Driver struct {
 	cfg     Config
 	cgroups *cgroup.Hierarchy
+	network *netns.Network // of sandboxes with egress
 
 	mu   sync.Mutex
 	live map[string]bool // ids in use
@@ -76,7 +78,12 @@ func New(cfg Config) (*Driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gvisor: %w", err)
 	}
-	d := &Driver{cfg: cfg, cgroups: cgroups, live: make(map[string]bool)}
+	d := &Driver{
+		cfg:     cfg,
+		cgroups: cgroups,
+		network: netns.New(cfg.Instance, cfg.Dir),
+		live:    make(map[string]bool),
+	}
 	if err := d.makeDirs(); err != nil {
 		return nil, fmt.Errorf("gvisor: %w", err)
 	}

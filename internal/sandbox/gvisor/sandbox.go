@@ -12,6 +12,7 @@ import (
 
 	"hearth/internal/cgroup"
 	"hearth/internal/mount"
+	"hearth/internal/netns"
 	"hearth/internal/sandbox"
 )
 
@@ -25,7 +26,8 @@ type instance struct {
 	driver  *Driver
 	id, dir string
 	group   *cgroup.Group
-	control *control // nil when boot failed before it
+	control *control         // nil when boot failed before it
+	network *netns.Namespace // nil without egress
 	sentry  sentry
 	watched bool // done will be closed by watch
 	done    chan struct{}

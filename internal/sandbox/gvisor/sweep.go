@@ -36,7 +36,7 @@ func (d *Driver) sweep(ctx context.Context) error {
 	if err := errors.Join(d.killGroups(ctx), d.killStrays(ctx)); err != nil {
 		return err
 	}
-	if err := errors.Join(d.removeGroups(), mount.UnmountBelow(d.cfg.Dir), d.detachLoops()); err != nil {
+	if err := errors.Join(d.removeGroups(), d.network.Sweep(), mount.UnmountBelow(d.cfg.Dir), d.detachLoops()); err != nil {
 		return err
 	}
 	// Nothing is mounted below any more, so removal stays in Dir.
