@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -29,6 +30,9 @@ import (
 
 // theWorker is the name of the only worker.
 const theWorker environment.WorkerID = "worker-0"
+
+// startsPerCore bounds environments being started at once.
+const startsPerCore = 3
 
 // heartbeat is how often the worker tells placement that it is well.
 const heartbeat = 2 * time.Second
@@ -152,6 +156,10 @@ func (h *Hearth) openWorker(ctx context.Context) (err error) {
 		Placer: h.placement,
 		Worker: func(environment.WorkerID) assignment.Worker { return h.worker },
 		Log:    h.cfg.Log, Epoch: 1, IdleTimeout: h.cfg.IdleTimeout,
+		// A start is a second of work for a core or less. More of them at once
+		// than the cores can do make all of them late, and the invokes that
+		// wait get no environment that turns idle meanwhile.
+		Starts: startsPerCore * runtime.NumCPU(), StartsPerFunction: startsPerCore * runtime.NumCPU(),
 	})
 	if err != nil {
 		return err
