@@ -61,8 +61,9 @@ func run(ctx context.Context, c command) (string, error) {
 	case err == nil:
 		return out.String(), nil
 	case ctx.Err() != nil:
-		// Whatever did not heed the signal.
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		if cmd.Process != nil { // whatever did not heed the signal
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		}
 		return "", fmt.Errorf("%s: %w", c.name, context.Cause(ctx))
 	}
 	return "", c.failure(err, out.String())

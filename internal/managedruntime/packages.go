@@ -104,6 +104,9 @@ func unpackWheel(wheel string, known map[string]bool, dir string, tree *os.Root)
 		if strings.HasSuffix(entry.Name, "/") {
 			continue
 		}
+		if !filepath.IsLocal(entry.Name) {
+			return fmt.Errorf("%q escapes the directory", entry.Name)
+		}
 		content, err := entry.Open()
 		if err != nil {
 			return err
