@@ -124,7 +124,7 @@ func writeTree(t *testing.T, files map[string]string) string {
 			t.Fatal(err)
 		}
 		mode := os.FileMode(0o644)
-		if strings.HasPrefix(content, "#!") {
+		if strings.HasPrefix(content, "#!") || strings.HasPrefix(content, "\x7fELF") {
 			mode = 0o755
 		}
 		if err := os.WriteFile(p, []byte(content), mode); err != nil {

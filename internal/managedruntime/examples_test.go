@@ -1,0 +1,49 @@
+package managedruntime_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// TestExamples runs the functions that people copy.
+func TestExamples(t *testing.T) {
+	examples := filepath.Join("..", "..", "examples")
+	cases := []struct {
+		dir, file, runtime, handler string
+		message, failed             string
+	}{
+		{"python-hello", "app.py", "python3.11", "app.handler", `{"message": "Bonjour, you!"}`, "KeyError: 'xx'"},
+		{"node-hello", "index.mjs", "nodejs20.x", "index.handler", `{"message":"Bonjour, you!"}`, "RangeError: no greeting in xx"},
+		{"go-hello", "bootstrap", "provided.al2023", "bootstrap", `{"message":"Bonjour, you!"}`, `errorString: no greeting in "xx"`},
+	}
+	for _, c := range cases {
+		t.Run(c.dir, func(t *testing.T) {
+			file := filepath.Join(examples, c.dir, c.file)
+			o := options{runtime: c.runtime, handler: c.handler}
+			if c.file == "bootstrap" {
+				file = filepath.Join(t.TempDir(), c.file)
+				cmd := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", file, ".")
+				cmd.Dir, cmd.Env = filepath.Join(examples, c.dir), append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Fatalf("go build: %v\n%s", err, out)
+				}
+				o.program = []string{"/var/task/bootstrap"}
+			}
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.task = map[string]string{c.file: string(content)}
+			s := start(t, o)
+			if got := s.invoke(event{payload: `{"name":"you","language":"fr"}`}); got.kind != "response" || got.body != c.message {
+				t.Errorf("got %s %s, want %s", got.kind, got.body, c.message)
+			}
+			got := s.invoke(event{payload: `{"language":"xx"}`})
+			if f := parseFailure(t, got); got.kind != "error" || f.Type+": "+f.Message != c.failed {
+				t.Errorf("got %s %s, want %s", got.kind, got.body, c.failed)
+			}
+		})
+	}
+}
