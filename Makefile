@@ -36,7 +36,7 @@ help: ## List these tasks
 up: build ## Start Hearth, then create and invoke a first function
 	@bin/hearth up --detach $(data) $(listen)
 	@bin/hearth deploy examples/python-hello --name hello $(data)
-	@bin/hearth invoke hello --payload '{"name":"you"}' $(data)
+	@bin/hearth invoke hello --payload '{"name":"you"}' --timeline $(data)
 	@printf '%s\n' '' \
 		'Hearth goes on running in the background. What to type next:' '' \
 		'  eval "$$(bin/hearth env $(data))"              # any AWS tool now talks to it' \
@@ -54,10 +54,9 @@ down: ## Stop the Hearth that make up has started
 .PHONY: build
 build: deps bin/runsc ## Build bin/hearth, bin/hearth-init and bin/runsc
 	@mkdir -p bin
-	$(gobuild) -o bin/hearth-init ./cmd/hearth-init
+	$(gobuild) -o bin/ ./cmd/...
 	@size=$$(stat -c %s bin/hearth-init); if (( size >= $(init_limit) )); then \
 		echo "bin/hearth-init has $$size bytes, the limit is $(init_limit): see what it imports with go list -deps ./cmd/hearth-init" >&2; exit 1; fi
-	$(gobuild) -o bin/hearth ./cmd/hearth
 
 .PHONY: bin/runsc
 bin/runsc: deps
