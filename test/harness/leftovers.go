@@ -19,16 +19,22 @@ func Leftovers(data string) []string {
 	left = append(left, mounts(data)...)
 	left = append(left, loops(data)...)
 	left = append(left, cgroups(data)...)
-	for _, dir := range []string{"sandboxes", "scratch", "netns"} {
-		entries, _ := os.ReadDir(filepath.Join(data, "worker", dir))
-		for _, e := range entries {
-			left = append(left, "file "+filepath.Join(data, "worker", dir, e.Name()))
+	return append(left, sandboxFiles(data)...)
+}
+
+// sandboxFiles are directories that a sandbox or its volumes had.
+func sandboxFiles(data string) []string {
+	var left []string
+	for _, pattern := range []string{"worker/sandboxes/sandboxes/*", "worker/sandboxes/run/*", "worker/scratch/*"} {
+		found, _ := filepath.Glob(filepath.Join(data, pattern))
+		for _, f := range found {
+			left = append(left, "file "+f)
 		}
 	}
 	return left
 }
 
-// Instance is the name under which a Hearth over the data directory keeps
+// InstanceName is the name under which a Hearth over the data directory keeps
 // things outside of it.
 func InstanceName(data string) string {
 	sum := sha256.Sum256([]byte(data))
