@@ -52,7 +52,7 @@ func (s *Server) newConfig(name string, in *lambda.CreateFunctionInput) (*functi
 		tracing: in.TracingConfig, logging: in.LoggingConfig,
 	}
 	if ch.runtime == nil || str(ch.handler) == "" {
-		return nil, awserr.New("InvalidParameterValueException", "Runtime and Handler are mandatory parameters for functions created with deployment packages.")
+		return nil, badValue("Runtime and Handler are mandatory parameters for functions created with deployment packages.")
 	}
 	if err := s.checkChange(ch); err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func (ch *change) applyLogging(cfg *function.Config) error {
 	}
 	if cfg.LogFormat != string(types.LogFormatJson) {
 		if l.ApplicationLogLevel != "" || l.SystemLogLevel != "" {
-			return awserr.New("InvalidParameterValueException", "To set ApplicationLogLevel or SystemLogLevel, set LogFormat to JSON.")
+			return badValue("To set ApplicationLogLevel or SystemLogLevel, set LogFormat to JSON.")
 		}
 		cfg.ApplicationLogLevel, cfg.SystemLogLevel = "", ""
 		return nil
@@ -171,6 +171,9 @@ var reserved = []string{
 	"AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR",
 }
 
+// badEnvironment is how AWS begins what it says of an environment.
+const badEnvironment = "Lambda was unable to configure your environment variables because the environment variables you have provided"
+
 func checkEnvironment(variables map[string]string) error {
 	var used []string
 	for _, name := range reserved {
@@ -179,7 +182,8 @@ func checkEnvironment(variables map[string]string) error {
 		}
 	}
 	if used != nil {
-		return awserr.New("InvalidParameterValueException", "Lambda was unable to configure your environment variables because the environment variables you have provided contains reserved keys that are currently not supported for modification. Reserved keys used in this request: %s", strings.Join(used, ", "))
+		return badValue("%s contains reserved keys that are currently not supported for modification. Reserved keys used in this request: %s",
+			badEnvironment, strings.Join(used, ", "))
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -188,7 +192,7 @@ func checkEnvironment(variables map[string]string) error {
 		return err
 	}
 	if measured := strings.TrimSuffix(b.String(), "\n"); len(variables) > 0 && len(measured) > maxEnvironment {
-		return awserr.New("InvalidParameterValueException", "Lambda was unable to configure your environment variables because the environment variables you have provided exceeded the 4KB limit. String measured: %s", shorten(measured, 2*maxEnvironment))
+		return badValue("%s exceeded the 4KB limit. String measured: %s", badEnvironment, shorten(measured, 2*maxEnvironment))
 	}
 	return nil
 }
@@ -207,11 +211,12 @@ func (s *Server) checkRuntime(runtime string) error {
 	case slices.Contains(s.cfg.Runtimes, runtime):
 		return nil
 	case slices.Contains(deprecated, runtime):
-		return awserr.New("InvalidParameterValueException", "The runtime parameter of %s is no longer supported for creating or updating AWS Lambda functions. We recommend you use a supported runtime while creating or updating functions.", runtime)
+		return badValue("The runtime parameter of %s is no longer supported for creating or updating AWS Lambda functions. "+
+			"We recommend you use a supported runtime while creating or updating functions.", runtime)
 	case slices.Contains(types.Runtime("").Values(), types.Runtime(runtime)):
-		return awserr.New("InvalidParameterValueException", "The runtime %s is not built on this Hearth. Use one of: %s.", runtime, strings.Join(s.cfg.Runtimes, ", "))
+		return badValue("The runtime %s is not built on this Hearth. Use one of: %s.", runtime, strings.Join(s.cfg.Runtimes, ", "))
 	}
-	return awserr.New("InvalidParameterValueException", "Value %s at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: [%s] or be a valid ARN",
+	return badValue("Value %s at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: [%s] or be a valid ARN",
 		clip(runtime), strings.Join(s.cfg.Runtimes, ", "))
 }
 
@@ -221,7 +226,8 @@ func (s *Server) checkArchitecture(asked []types.Architecture, fallback string) 
 		return fallback, nil
 	}
 	if a := string(asked[0]); a != s.cfg.Architecture {
-		return "", awserr.New("InvalidParameterValueException", "This machine runs %s functions, not %s. Build the function for %s, or deploy it to a Hearth with an %s worker.", s.cfg.Architecture, a, s.cfg.Architecture, a)
+		return "", badValue("This machine runs %[1]s functions, not %[2]s. Build the function for %[1]s, or deploy it to a Hearth with an %[2]s worker.",
+			s.cfg.Architecture, a)
 	}
 	return s.cfg.Architecture, nil
 }
@@ -231,9 +237,9 @@ func (s *Server) checkArchitecture(asked []types.Architecture, fallback string) 
 func checkZip(zip []byte) ([]byte, error) {
 	switch {
 	case zip == nil:
-		return nil, awserr.New("InvalidParameterValueException", "Please provide a source for function code.")
+		return nil, badValue("Please provide a source for function code.")
 	case len(zip) == 0:
-		return nil, awserr.New("InvalidParameterValueException", "Uploaded file must be a non-empty zip")
+		return nil, badValue("Uploaded file must be a non-empty zip")
 	case len(zip) > maxZip:
 		return nil, awserr.New("RequestEntityTooLargeException", "Zipped size must be smaller than %d bytes", maxZip)
 	}

@@ -29,7 +29,7 @@ type constraint struct {
 	reject  *regexp.Regexp
 }
 
-func bound(v float64) *float64 { return &v }
+func bound(v float64) *float64 { return new(v) }
 
 // skipped are shapes whose enum the service checks itself, in other words
 // than the model's.
@@ -118,6 +118,7 @@ func (v *validator) member(s *smithy.Schema, value reflect.Value, path string) {
 		v.list(s, value, path)
 	case smithy.ShapeTypeMap:
 		v.mapping(s, shape, value, path)
+	default: // simple
 	}
 }
 

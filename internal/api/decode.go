@@ -190,8 +190,9 @@ func readValue(r *jsonReader, s *smithy.Schema, v reflect.Value, depth int) erro
 		return nil
 	case smithy.ShapeTypeTimestamp:
 		return readTime(r, v)
+	default:
+		return readNumber(r, v)
 	}
-	return readNumber(r, v)
 }
 
 func readList(r *jsonReader, s *smithy.Schema, v reflect.Value, depth int) error {

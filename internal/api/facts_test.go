@@ -34,7 +34,9 @@ func creation(changes map[string]any) string {
 
 func failed(t *testing.T, got reply, status int, code, message string) {
 	t.Helper()
-	var body struct{ Message, Type string }
+	var body struct {
+		Message string `json:"message"` // or Message: keys match in any case
+	}
 	if err := json.Unmarshal([]byte(got.body), &body); err != nil {
 		t.Fatalf("%v: %v", got, err)
 	}
@@ -133,7 +135,7 @@ func TestCreateLimits(t *testing.T) {
 		}
 	})
 	t.Run("request too large", func(t *testing.T) {
-		req, err := http.NewRequestWithContext(t.Context(), "POST", b.url+"/2015-03-31/functions", io.LimitReader(zeros{}, maxUpload+1))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.url+"/2015-03-31/functions", io.LimitReader(zeros{}, maxUpload+1))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,7 +8,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/smithy-go"
 
-	"hearth/internal/awserr"
 	"hearth/internal/function"
 )
 
@@ -91,7 +90,7 @@ func (s *Server) find(ctx context.Context, c *call, reference, qualifier string)
 func (s *Server) listFunctions(ctx context.Context, c *call, in *lambda.ListFunctionsInput) (smithy.Serializable, error) {
 	after, err := base64.RawURLEncoding.DecodeString(str(in.Marker))
 	if err != nil {
-		return nil, awserr.New("InvalidParameterValueException", "The marker is not one that ListFunctions returned.")
+		return nil, badValue("The marker is not one that ListFunctions returned.")
 	}
 	page := maxPage
 	if in.MaxItems != nil {
@@ -181,7 +180,7 @@ func (s *Server) deleteFunction(ctx context.Context, c *call, in *lambda.DeleteF
 		return nil, err
 	}
 	if ref.Qualifier == function.LatestVersion {
-		return nil, awserr.New("InvalidParameterValueException", "$LATEST version cannot be deleted without deleting the function.")
+		return nil, badValue("$LATEST version cannot be deleted without deleting the function.")
 	}
 	if err := onlyLatest(ref); err != nil {
 		return nil, err

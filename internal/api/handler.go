@@ -64,13 +64,14 @@ func (s *Server) resolve(c *call, reference, qualifier string) (arn.Function, er
 	}
 	f.Partition, f.Region = "", s.cfg.Region
 	if f.Account != "" && f.Account != c.AccountID {
-		return f, awserr.New("AccessDeniedException", "User: %s is not authorized to perform: lambda:%s on resource: %s because no resource-based policy allows the lambda:%s action",
+		return f, awserr.New("AccessDeniedException",
+			"User: %s is not authorized to perform: lambda:%s on resource: %s because no resource-based policy allows the lambda:%s action",
 			c.PrincipalARN, action(c.op), f, action(c.op))
 	}
 	f.Account = c.AccountID
 	if qualifier != "" {
 		if f.Qualifier != "" && f.Qualifier != qualifier {
-			return f, awserr.New("InvalidParameterValueException", "The derived qualifier from the function name does not match the specified qualifier.")
+			return f, badValue("The derived qualifier from the function name does not match the specified qualifier.")
 		}
 		f.Qualifier = qualifier
 	}
@@ -92,6 +93,11 @@ func onlyLatest(f arn.Function) error {
 		return nil
 	}
 	return awserr.New("ResourceNotFoundException", "Function not found: %s", f)
+}
+
+// badValue is the error of a member whose value will not do.
+func badValue(format string, args ...any) *awserr.Error {
+	return awserr.New("InvalidParameterValueException", format, args...)
 }
 
 // str reads an optional string.

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -18,7 +19,7 @@ type jsonReader struct {
 
 func newJSONReader(b []byte) (*jsonReader, error) {
 	if !utf8.Valid(b) {
-		return nil, fmt.Errorf("the body is not UTF-8")
+		return nil, errors.New("the body is not UTF-8")
 	}
 	if !json.Valid(b) {
 		return nil, fmt.Errorf("the body is not JSON: %w", syntaxError(b))

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"net/http"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -43,11 +44,11 @@ func TestSDKLifeCycle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(out.Payload, []byte(`{"a":1}`)) || *out.ExecutedVersion != "$LATEST" || out.StatusCode != 200 {
+	if !bytes.Equal(out.Payload, []byte(`{"a":1}`)) || *out.ExecutedVersion != "$LATEST" || out.StatusCode != http.StatusOK {
 		t.Errorf("Invoke = %+v", out)
 	}
 	deleted, err := b.client.DeleteFunction(ctx, &lambda.DeleteFunctionInput{FunctionName: aws.String("hi")})
-	if err != nil || deleted.StatusCode != 204 {
+	if err != nil || deleted.StatusCode != http.StatusNoContent {
 		t.Errorf("DeleteFunction = %+v, %v", deleted, err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -30,9 +31,9 @@ type Functions interface {
 	UpdateConfig(ctx context.Context, req function.ConfigUpdate) (*function.Record, error)
 	Delete(ctx context.Context, account, name string) error
 	Get(ctx context.Context, account, name string) (*function.Record, error)
-	// List returns up to max records in order of name, from the one behind
+	// List returns up to limit records in order of name, from the one behind
 	// after on; next is empty at the end, or the after of the next page.
-	List(ctx context.Context, account, after string, max int) (records []*function.Record, next string, err error)
+	List(ctx context.Context, account, after string, limit int) (records []*function.Record, next string, err error)
 	Tag(ctx context.Context, account, name string, tags map[string]string) error
 	Untag(ctx context.Context, account, name string, keys []string) error
 	// OpenCode opens the archive of the record's latest configuration.
@@ -140,9 +141,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header()["X-Amzn-Requestid"] = []string{c.id}
 	defer func() {
 		fault := recover()
-		if fault == http.ErrAbortHandler {
-			panic(fault)
-		}
 		if fault != nil {
 			s.cfg.Log.LogAttrs(r.Context(), slog.LevelError, "panic in a handler", slog.String("requestId", c.id),
 				slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
@@ -182,7 +180,8 @@ func (s *Server) serve(c *call) error {
 
 func (s *Server) serveLambda(c *call, p *sigv4.Pending) error {
 	if p.Scope.Region != s.cfg.Region {
-		return awserr.New("InvalidSignatureException", "Credential should be scoped to a valid region, not '%.64s'. This Hearth serves '%s': set AWS_REGION to it.", p.Scope.Region, s.cfg.Region)
+		return awserr.New("InvalidSignatureException",
+			"Credential should be scoped to a valid region, not '%.64s'. This Hearth serves '%s': set AWS_REGION to it.", p.Scope.Region, s.cfg.Region)
 	}
 	var query url.Values
 	if c.r.URL.RawQuery != "" {
@@ -241,9 +240,7 @@ func (s *Server) operate(c *call, m match, query url.Values, body []byte) error 
 
 func (s *Server) write(c *call, a *answer) {
 	h := c.w.Header()
-	for name, values := range a.header {
-		h[name] = values
-	}
+	maps.Copy(h, a.header)
 	if a.status != http.StatusNoContent {
 		h["Content-Length"] = []string{strconv.Itoa(len(a.body))}
 	}

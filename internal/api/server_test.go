@@ -87,7 +87,7 @@ func (neverRead) Close() error             { return nil }
 func TestTamperedBody(t *testing.T) {
 	b := start(t)
 	b.create(t, "hi")
-	req, err := http.NewRequestWithContext(t.Context(), "POST", b.url+invokePath, strings.NewReader(`{"a":2}`))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.url+invokePath, strings.NewReader(`{"a":2}`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,20 +20,20 @@ const (
 
 // caller is who asks, as GetCallerIdentity answers.
 type caller struct {
-	ARN     string `xml:"Arn" json:"Arn"`
-	UserID  string `xml:"UserId" json:"UserId"`
-	Account string `xml:"Account" json:"Account"`
+	ARN     string `json:"Arn"     xml:"Arn"`
+	UserID  string `json:"UserId"  xml:"UserId"`
+	Account string `json:"Account" xml:"Account"`
 }
 
 type callerAnswer struct {
-	XMLName   xml.Name `xml:"GetCallerIdentityResponse" json:"-"`
-	Namespace string   `xml:"xmlns,attr" json:"-"`
-	Result    caller   `xml:"GetCallerIdentityResult" json:"GetCallerIdentityResult"`
-	Metadata  metadata `xml:"ResponseMetadata" json:"ResponseMetadata"`
+	XMLName   xml.Name `json:"-"                       xml:"GetCallerIdentityResponse"`
+	Namespace string   `json:"-"                       xml:"xmlns,attr"`
+	Result    caller   `json:"GetCallerIdentityResult" xml:"GetCallerIdentityResult"`
+	Metadata  metadata `json:"ResponseMetadata"        xml:"ResponseMetadata"`
 }
 
 type metadata struct {
-	RequestID string `xml:"RequestId" json:"RequestId"`
+	RequestID string `json:"RequestId" xml:"RequestId"`
 }
 
 // serveSTS serves the query protocol of STS.

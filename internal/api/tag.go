@@ -9,7 +9,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/smithy-go"
 
-	"hearth/internal/awserr"
 	"hearth/internal/function"
 )
 
@@ -38,7 +37,7 @@ func (s *Server) tagResource(ctx context.Context, c *call, in *lambda.TagResourc
 		return nil, err
 	}
 	if len(in.Tags) == 0 {
-		return nil, awserr.New("InvalidParameterValueException", "An error occurred and the request cannot be processed.")
+		return nil, badValue("An error occurred and the request cannot be processed.")
 	}
 	if err := checkTags(record.Tags, in.Tags); err != nil {
 		return nil, err
@@ -57,14 +56,14 @@ func (s *Server) untagResource(ctx context.Context, c *call, in *lambda.UntagRes
 // tagged finds the function that a resource ARN names.
 func (s *Server) tagged(ctx context.Context, c *call, resource string) (*function.Record, error) {
 	if !strings.Contains(resource, ":function:") {
-		return nil, awserr.New("InvalidParameterValueException", "Tags are supported on functions only by this version of Hearth. Give the ARN of a function.")
+		return nil, badValue("Tags are supported on functions only by this version of Hearth. Give the ARN of a function.")
 	}
 	ref, err := s.resolve(c, resource, "")
 	if err != nil {
 		return nil, err
 	}
 	if ref.Qualifier != "" {
-		return nil, awserr.New("InvalidParameterValueException", "Tags on function aliases and versions are not supported. Please specify a function ARN.")
+		return nil, badValue("Tags on function aliases and versions are not supported. Please specify a function ARN.")
 	}
 	return s.cfg.Functions.Get(ctx, c.AccountID, ref.Name)
 }
@@ -78,16 +77,16 @@ func checkTags(present, added map[string]string) error {
 		}
 	}
 	if len(all) > maxTags {
-		return awserr.New("InvalidParameterValueException", "Number of tags exceeds resource tag limit.")
+		return badValue("Number of tags exceeds resource tag limit.")
 	}
 	for k, v := range added {
 		switch {
 		case strings.HasPrefix(strings.ToLower(k), "aws:"):
-			return awserr.New("InvalidParameterValueException", "aws: prefixed tag key names are not allowed for external use.")
+			return badValue("aws: prefixed tag key names are not allowed for external use.")
 		case k == "" || utf8.RuneCountInString(k) > maxTagKey:
-			return awserr.New("InvalidParameterValueException", "A tag's key must have 1 to %d characters.", maxTagKey)
+			return badValue("A tag's key must have 1 to %d characters.", maxTagKey)
 		case utf8.RuneCountInString(v) > maxTagValue:
-			return awserr.New("InvalidParameterValueException", "The value of tag '%s' must have at most %d characters.", k, maxTagValue)
+			return badValue("The value of tag '%s' must have at most %d characters.", k, maxTagValue)
 		}
 	}
 	return nil

@@ -3,8 +3,6 @@ package api
 import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
-
-	"hearth/internal/awserr"
 )
 
 // field is a member of a request that this version does not serve. Accepting
@@ -19,7 +17,7 @@ type field struct {
 func refuse(fields ...field) error {
 	for _, f := range fields {
 		if f.set {
-			return awserr.New("InvalidParameterValueException", "%s is not supported yet by this version of Hearth. Leave it out.", f.name)
+			return badValue("%s is not supported yet by this version of Hearth. Leave it out.", f.name)
 		}
 	}
 	return nil

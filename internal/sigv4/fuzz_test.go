@@ -22,7 +22,7 @@ func FuzzBegin(f *testing.F) {
 	f.Add("AWS4-HMAC-SHA256 Credential=////,SignedHeaders=;,Signature=", "x", streamingTrailer, "/%zz", "%")
 	f.Fuzz(func(t *testing.T, authorization, date, declared, uri, query string) {
 		r := &http.Request{
-			Method: "GET", Host: "h", RequestURI: uri,
+			Method: http.MethodGet, Host: "h", RequestURI: uri,
 			URL: &url.URL{Path: "/x", RawQuery: query},
 			Header: http.Header{
 				"Authorization": {authorization}, "X-Amz-Date": {date}, "X-Amz-Content-Sha256": {declared},

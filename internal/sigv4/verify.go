@@ -128,7 +128,8 @@ func (p *Pending) Check(body []byte) ([]byte, error) {
 }
 
 func mismatch() error {
-	return invalid("The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
+	return invalid("The request signature we calculated does not match the signature you provided. " +
+		"Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
 }
 
 // buffers hold canonical requests while they are hashed.

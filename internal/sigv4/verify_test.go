@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -134,9 +135,7 @@ func TestSDKSignedRequests(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRequest(t, tt.method, tt.url, tt.body)
-			for k, v := range tt.header {
-				r.Header[k] = v
-			}
+			maps.Copy(r.Header, tt.header)
 			sdkSign(t, r, tt.body)
 			v := newTestVerifier(testTime)
 			for range 2 { // the second time from the key cache
@@ -222,9 +221,9 @@ func TestTampering(t *testing.T) {
 	}
 }
 
-func auth(old, new string) func(*http.Request) {
+func auth(from, to string) func(*http.Request) {
 	return func(r *http.Request) {
-		r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), old, new, 1))
+		r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), from, to, 1))
 	}
 }
 
@@ -293,8 +292,8 @@ func TestPresigned(t *testing.T) {
 	}
 }
 
-func query(old, new string) func(*http.Request) {
-	return func(r *http.Request) { r.URL.RawQuery = strings.Replace(r.URL.RawQuery, old, new, 1) }
+func query(from, to string) func(*http.Request) {
+	return func(r *http.Request) { r.URL.RawQuery = strings.Replace(r.URL.RawQuery, from, to, 1) }
 }
 
 func TestUnsignedPayloadIsRefused(t *testing.T) {

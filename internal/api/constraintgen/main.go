@@ -7,7 +7,9 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"go/format"
 	"io"
@@ -27,31 +29,34 @@ const locate = "import botocore, os; print(botocore.__version__); print(os.path.
 var recordedEnums = map[string][]string{"InvokeMode": {"RESPONSE_STREAM", "BUFFERED"}}
 
 type shape struct {
-	Type      string
-	Required  []string
-	Members   json.RawMessage
-	Member    *ref
-	Key       *ref
-	Value     *ref
-	Min       *float64
-	Max       *float64
-	Pattern   string
-	Enum      []string
-	Sensitive bool
+	Required  []string        `json:"required"`
+	Members   json.RawMessage `json:"members"`
+	Member    *ref            `json:"member"`
+	Key       *ref            `json:"key"`
+	Value     *ref            `json:"value"`
+	Min       *float64        `json:"min"`
+	Max       *float64        `json:"max"`
+	Pattern   string          `json:"pattern"`
+	Enum      []string        `json:"enum"`
+	Sensitive bool            `json:"sensitive"`
 }
 
-type ref struct{ Shape string }
+type ref struct {
+	Shape string `json:"shape"`
+}
 
 type model struct {
-	Operations map[string]struct{ Input *ref }
-	Shapes     map[string]*shape
+	Operations map[string]struct {
+		Input *ref `json:"input"`
+	} `json:"operations"`
+	Shapes map[string]*shape `json:"shapes"`
 }
 
 func main() {
 	if len(os.Args) != 2 {
-		fail(fmt.Errorf("usage: constraintgen OUTPUT"))
+		fail(errors.New("usage: constraintgen OUTPUT"))
 	}
-	out, err := exec.Command("python3", "-c", locate).Output()
+	out, err := exec.CommandContext(context.Background(), "python3", "-c", locate).Output()
 	if err != nil {
 		fail(fmt.Errorf("find botocore (pip install botocore): %w", err))
 	}
@@ -64,7 +69,7 @@ func main() {
 	if err != nil {
 		fail(err)
 	}
-	if err := os.WriteFile(os.Args[1], src, 0o644); err != nil {
+	if err := os.WriteFile(os.Args[1], src, 0o600); err != nil { //nolint:gosec // a developer says where to write
 		fail(err)
 	}
 }

@@ -6,6 +6,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"go/format"
 	"os"
@@ -24,13 +26,13 @@ var operationSchema = regexp.MustCompile(`NewOperationSchema\(schemas\.(\w+), (s
 
 func main() {
 	if len(os.Args) != 2 {
-		fail(fmt.Errorf("usage: operationgen OUTPUT"))
+		fail(errors.New("usage: operationgen OUTPUT"))
 	}
 	src, err := generate()
 	if err != nil {
 		fail(err)
 	}
-	if err := os.WriteFile(os.Args[1], src, 0o644); err != nil {
+	if err := os.WriteFile(os.Args[1], src, 0o600); err != nil { //nolint:gosec // a developer says where to write
 		fail(err)
 	}
 }
@@ -41,7 +43,7 @@ func fail(err error) {
 }
 
 func generate() ([]byte, error) {
-	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	dir, err := exec.CommandContext(context.Background(), "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
 	if err != nil {
 		return nil, fmt.Errorf("find module: %w", err)
 	}
@@ -72,7 +74,8 @@ var operations = []*operation{
 		if m == nil {
 			return nil, fmt.Errorf("%s: no operation schema in it", filepath.Base(file))
 		}
-		fmt.Fprintf(&b, "{schema: smithy.NewOperationSchema(schemas.%s, %s, %s), newInput: func() any { return new(lambda.%sInput) }},\n", m[1], m[2], m[3], m[1])
+		fmt.Fprintf(&b, "{schema: smithy.NewOperationSchema(schemas.%[1]s, %[2]s, %[3]s), newInput: func() any { return new(lambda.%[1]sInput) }},\n",
+			m[1], m[2], m[3])
 	}
 	b.WriteString("}\n")
 	return format.Source(b.Bytes())
