@@ -113,9 +113,10 @@ def setuid_programs():
 
 
 def devices():
+    """Devices of the host. (/dev/fuse is the sandbox kernel's own.)"""
     found = []
     for name in os.listdir("/dev"):
-        if name.startswith(("sd", "vd", "loop", "kvm", "mem", "kmsg", "fuse", "nvme")):
+        if name.startswith(("sd", "vd", "loop", "kvm", "mem", "kmsg", "nvme")):
             found.append(name)
     return found
 
@@ -154,7 +155,7 @@ def handler(event, context):
 def eat_memory():
     hog = []
     while True:
-        hog.append(bytearray(os.urandom(1 << 20)))
+        hog.append(b"x" * (1 << 20))
 
 
 def eat_processes():
@@ -188,10 +189,10 @@ def eat_disk():
 
 def eat_log():
     line = "x" * 1000
-    for _ in range(20000):
+    for _ in range(5000):
         print(line)
     sys.stdout.flush()
-    return "20 MB of log"
+    return "5 MB of log"
 
 
 def eat_cpu():
