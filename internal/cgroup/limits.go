@@ -15,6 +15,9 @@ import (
 // stall below one timer of most programs.
 const cpuPeriod = 20_000
 
+// minQuota is the least that the kernel takes, in microseconds.
+const minQuota = 1000
+
 // SetMemory bounds memory, page cache included (the kernel drops page cache
 // before it kills). Swap is bounded with it, so a limit is a limit.
 func (g *Group) SetMemory(bytes int64) error {
@@ -66,10 +69,10 @@ func (g *Group) setMemoryV2(bytes int64) error {
 	return nil
 }
 
-// SetCPU bounds CPU time to milli thousandths of a core, and weighs the group
-// against its neighbours by the same figure.
+// SetCPU bounds CPU time to milli thousandths of a core, at least 50, and
+// weighs the group against its neighbours by the same figure.
 func (g *Group) SetCPU(milli int) error {
-	quota := int64(milli) * cpuPeriod / 1000
+	quota := max(minQuota, int64(milli)*cpuPeriod/1000)
 	var err error
 	if g.v2() {
 		err = errors.Join(

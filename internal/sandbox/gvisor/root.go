@@ -1,7 +1,6 @@
 package gvisor
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -62,7 +61,7 @@ func (s *instance) mountRoot(image string) error {
 	if info, err := os.Stat(image); err != nil {
 		return fmt.Errorf("root file system: %w", err)
 	} else if !info.IsDir() {
-		return fmt.Errorf("root file system %s: %w", image, errors.ErrUnsupported)
+		return fmt.Errorf("root file system %s: %w", image, unix.ENOTDIR)
 	}
 	top, bottom := skeleton(s.driver.cfg.Dir)
 	return mount.Overlay(s.path("root"), top, image, bottom)

@@ -53,6 +53,9 @@ func (d *Driver) killGroups(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(ids) > 0 {
+		d.cfg.Log.Warn("destroying sandboxes of a former life", "sandboxes", len(ids))
+	}
 	var all error
 	for _, id := range ids {
 		group, err := d.cgroups.Group(d.group() + "/" + id)
@@ -92,6 +95,7 @@ func (d *Driver) killStrays(ctx context.Context) error {
 			return err
 		}
 		for _, pid := range pids {
+			d.cfg.Log.Warn("killing a stray process of runsc", "pid", pid)
 			if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 				return fmt.Errorf("kill process %d: %w", pid, err)
 			}
