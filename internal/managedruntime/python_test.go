@@ -2,6 +2,7 @@ package managedruntime_test
 
 import (
 	"encoding/json"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -271,6 +272,23 @@ func TestPythonLayers(t *testing.T) {
 			"    return [layered.X, both.X, deep.X, boto3.__version__, child.stdout + child.stderr]\n"}})
 	if got := s.invoke(event{payload: "{}"}); got.body != `["layer", "task", "deep", "1.44.5", "1\n"]` {
 		t.Errorf("got %s", got.body)
+	}
+}
+
+// TestPythonLibraries checks that a prewarmed runtime finds shared libraries
+// in a directory that was empty when its loader first looked.
+func TestPythonLibraries(t *testing.T) {
+	library, err := os.ReadFile("/lib/x86_64-linux-gnu/libz.so.1") // any will do
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, prewarm := range []bool{false, true} {
+		s := start(t, options{runtime: "python3.11", handler: "app.handler", prewarm: prewarm,
+			task: map[string]string{"lib/libprobe.so": string(library),
+				"app.py": "import ctypes\ndef handler(event, context):\n    return ctypes.CDLL('libprobe.so').zlibCompileFlags() > 0\n"}})
+		if got := s.invoke(event{payload: "{}"}); got.body != "true" {
+			t.Errorf("prewarm %v: got %s %s", prewarm, got.kind, got.body)
+		}
 	}
 }
 

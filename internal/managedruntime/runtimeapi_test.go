@@ -31,7 +31,7 @@ type event struct {
 // runtimeAPI is the Runtime API as a runtime sees it. It is strict: a call
 // that is out of order, or not of this API, fails the test.
 type runtimeAPI struct {
-	t       *testing.T
+	t       testing.TB
 	addr    string
 	events  chan event
 	answers chan answer
@@ -39,7 +39,7 @@ type runtimeAPI struct {
 	conns   map[string]bool
 }
 
-func serveRuntimeAPI(t *testing.T) *runtimeAPI {
+func serveRuntimeAPI(t testing.TB) *runtimeAPI {
 	t.Helper()
 	api := &runtimeAPI{t: t, events: make(chan event, 16), answers: make(chan answer, 16), conns: map[string]bool{}}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

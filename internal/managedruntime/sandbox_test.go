@@ -62,12 +62,14 @@ exec env -i ${VARIABLES} /usr/sbin/chroot --userspec=993:990 --groups= "$ROOT" /
 
 // sandbox is a runtime in its image, without the sandbox around it.
 type sandbox struct {
-	t    *testing.T
+	t    testing.TB
 	api  *runtimeAPI
 	cmd  *exec.Cmd
 	out  *output
 	done chan struct{}
 	err  error // valid after done
+	// began is when the runtime was started, or handed its function.
+	began time.Time
 }
 
 // options say what to run.
@@ -112,7 +114,7 @@ func functionEnv(o options) map[string]string {
 	return env
 }
 
-func writeTree(t *testing.T, files map[string]string) string {
+func writeTree(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o755); err != nil {
@@ -135,7 +137,7 @@ func writeTree(t *testing.T, files map[string]string) string {
 }
 
 // start runs a runtime against a Runtime API of its own.
-func start(t *testing.T, o options) *sandbox {
+func start(t testing.TB, o options) *sandbox {
 	t.Helper()
 	img := image(t, o.runtime)
 	s := &sandbox{t: t, api: serveRuntimeAPI(t), out: &output{}, done: make(chan struct{})}
@@ -153,6 +155,11 @@ func start(t *testing.T, o options) *sandbox {
 		task = o.task
 	}
 	taskDir := writeTree(t, task)
+	if o.prewarm { // as in the image, which is what it sees until it is assigned
+		if err := os.Mkdir(filepath.Join(taskDir, "lib"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, value := range env {
 		variables = append(variables, name+"="+value)
 	}
@@ -166,6 +173,7 @@ func start(t *testing.T, o options) *sandbox {
 	if o.prewarm {
 		handOver = s.prewarm(taskDir, o)
 	}
+	s.began = time.Now()
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -213,6 +221,7 @@ func (s *sandbox) prewarm(taskDir string, o options) (handOver func()) {
 		if err != nil {
 			s.t.Fatal(err)
 		}
+		s.began = time.Now()
 		if _, err := assignW.Write(append(line, '\n')); err != nil {
 			s.t.Fatal(err)
 		}
@@ -297,7 +306,7 @@ func (o *output) String() string {
 
 // waitFor waits until the output matches: it comes on another way than the
 // answers do.
-func (o *output) waitFor(t *testing.T, want *regexp.Regexp) {
+func (o *output) waitFor(t testing.TB, want *regexp.Regexp) {
 	t.Helper()
 	timeout := time.After(10 * time.Second)
 	for {
@@ -320,7 +329,7 @@ func (o *output) waitFor(t *testing.T, want *regexp.Regexp) {
 }
 
 // jsonLines waits for n lines and parses them.
-func (o *output) jsonLines(t *testing.T, n int) []map[string]any {
+func (o *output) jsonLines(t testing.TB, n int) []map[string]any {
 	t.Helper()
 	o.waitFor(t, regexp.MustCompile(fmt.Sprintf(`(?s)^([^\n]*\n){%d}`, n)))
 	var lines []map[string]any

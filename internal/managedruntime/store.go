@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -57,8 +56,9 @@ type Store struct {
 	recipes map[string]runtimes.Recipe
 	names   []string
 
-	mu       sync.Mutex
-	building map[string]chan struct{} // a token for each runtime
+	// building holds a token for each runtime: who has it builds. The map
+	// itself never changes.
+	building map[string]chan struct{}
 }
 
 // DefaultDir is where images are kept when nobody says otherwise: what
@@ -141,9 +141,7 @@ func (s *Store) Ensure(ctx context.Context, name string, progress func(string)) 
 // acquire makes the caller the only builder of a runtime: in this process by
 // a token, among processes by a lock on a file.
 func (s *Store) acquire(ctx context.Context, name string, say func(string, ...any)) (release func(), err error) {
-	s.mu.Lock()
 	token := s.building[name]
-	s.mu.Unlock()
 	select {
 	case token <- struct{}{}:
 	case <-ctx.Done():

@@ -15,10 +15,24 @@ const EMPTY = Buffer.alloc(0);
 /** Reads answers, one after the other, from the bytes of a connection. */
 class AnswerReader {
   #pending = EMPTY;
+  #later = []; // bytes that follow pending
+  #length = 0; // of all of them
+  #need = 0; // how many there must be for another look: large bodies are joined once
 
   /** Returns a whole answer, or null while bytes are missing. */
   push(bytes) {
-    this.#pending = this.#pending.length === 0 ? bytes : Buffer.concat([this.#pending, bytes]);
+    this.#later.push(bytes);
+    this.#length += bytes.length;
+    if (this.#length < this.#need) return null;
+    this.#pending = Buffer.concat([this.#pending, ...this.#later], this.#length);
+    this.#later = [];
+    this.#need = 0;
+    const answer = this.#parse();
+    this.#length = this.#pending.length;
+    return answer;
+  }
+
+  #parse() {
     const headEnd = this.#pending.indexOf(HEAD_END);
     if (headEnd < 0) return null;
     const [statusLine, ...lines] = this.#pending.toString('utf8', 0, headEnd).split(CRLF);
@@ -36,7 +50,9 @@ class AnswerReader {
   }
 
   #sized(start, length) {
-    if (this.#pending.length < start + length) return null;
+    this.#need = start + length;
+    if (this.#pending.length < this.#need) return null;
+    this.#need = 0;
     const body = this.#pending.subarray(start, start + length);
     this.#pending = this.#pending.subarray(start + length);
     return body;
