@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	"hearth/internal/awserr"
 	"hearth/internal/invocation"
@@ -20,6 +21,10 @@ const (
 	// that still writes when the connection closes never sees the answer.
 	maxDrain = 128 << 20
 )
+
+// bodyTime is how long a client may take to send a body: the largest comes
+// through at 2 Mbit/s.
+const bodyTime = 5 * time.Minute
 
 // maxBody is the largest request body of the operation.
 func (op *operation) maxBody() int64 {
@@ -60,6 +65,11 @@ func readBody(c *call, p *sigv4.Pending, limit int64) ([]byte, error) {
 	var raw []byte
 	var err error
 	if c.r.ContentLength != 0 {
+		// A client that dribbles must not hold the connection for ever. Writers
+		// without deadlines, as tests have, are none the worse.
+		control := http.NewResponseController(c.w)
+		_ = control.SetReadDeadline(time.Now().Add(bodyTime))
+		defer func() { _ = control.SetReadDeadline(time.Time{}) }()
 		raw, err = readAll(http.MaxBytesReader(nil, c.r.Body, wire), c.r.ContentLength)
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
