@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -34,6 +34,8 @@ type Guest struct {
 
 	invoke   stream
 	invokeMu sync.Mutex // guards writes
+
+	stopped atomic.Bool // a shutdown was answered
 
 	logs     stream
 	logsMu   sync.Mutex
@@ -70,23 +72,18 @@ func (g *Guest) accept(hello Hello) error {
 }
 
 // Serve calls h until the connection ends or a shutdown was answered, and
-// closes it. A nil error is a shutdown.
+// closes it. A nil error is a shutdown. A call of h may still be under way:
+// none outlasts what it waits for, but the worker is gone first.
 func (g *Guest) Serve(h Handler) error {
-	var invokeErr error
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		invokeErr = g.serveInvokes(h)
-		_ = g.mux.Close() // returns nil always
-	}()
-	err := g.serveControl(h)
-	_ = g.mux.Close()
-	<-ended
-	if err == nil {
+	ended := make(chan error, 2)
+	go func() { ended <- g.serveInvokes(h) }()
+	go func() { ended <- g.serveControl(h) }()
+	err := <-ended
+	_ = g.mux.Close() // returns nil always
+	if g.stopped.Load() {
 		return nil
 	}
-	// The loop that failed first made the other fail with "closed".
-	return fmt.Errorf("serve control stream: %w", errors.Join(err, invokeErr))
+	return fmt.Errorf("serve control stream: %w", err)
 }
 
 func (g *Guest) serveControl(h Handler) error {
@@ -147,11 +144,10 @@ func (g *Guest) shutdown(h Handler, header []byte) error {
 	if err := g.control.finish(frameStopped, g.control.begin(), nil); err != nil {
 		return err
 	}
+	g.stopped.Store(true)
 	// Closing at once could overtake the answer: the worker closes.
-	if _, err := g.control.any(); err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	return nil
+	_, err = g.control.any()
+	return err
 }
 
 func (g *Guest) serveInvokes(h Handler) error {

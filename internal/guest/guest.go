@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"time"
@@ -72,7 +73,11 @@ func Run(cfg Config) error {
 		return errNotProcessOne
 	}
 	unix.Umask(0o022)
-	if err := setLimits(0, cfg.Files, cfg.Processes); err != nil {
+	// What this process was started with must not reach the function.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("keep descriptors to myself: %w", err)
+	}
+	if err := setLimits(cfg.Files, cfg.Processes); err != nil {
 		return err
 	}
 	g := &guest{cfg: cfg, procs: newProcesses()}
@@ -112,6 +117,9 @@ func (g *guest) Assign(a *controlstream.Assignment) error {
 	if a.UID <= 0 || a.GID <= 0 {
 		return fmt.Errorf("the function's user is %d:%d: must not be root", a.UID, a.GID)
 	}
+	if a.Files <= 0 || a.Processes <= 0 {
+		return fmt.Errorf("resource limits are %d files, %d processes: must be positive", a.Files, a.Processes)
+	}
 	// Clocks differ by the time the message took; only a stale one matters.
 	if skew := time.Until(a.Clock); !a.Clock.IsZero() && skew.Abs() > time.Second {
 		g.skew = skew
@@ -121,7 +129,7 @@ func (g *guest) Assign(a *controlstream.Assignment) error {
 			return fmt.Errorf("mount %s: %w", m.Target, err)
 		}
 	}
-	if err := setLimits(0, a.Files, a.Processes); err != nil {
+	if err := setLimits(a.Files, a.Processes); err != nil {
 		return err
 	}
 	g.fn = a

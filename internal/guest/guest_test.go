@@ -1,7 +1,9 @@
 package guest_test
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,29 +42,32 @@ type env struct {
 type logs struct {
 	mu    sync.Mutex
 	moved sync.Cond
-	by    map[string]string
-	all   strings.Builder
+	by    map[string]*strings.Builder
 }
 
 func newLogs() *logs {
-	l := &logs{by: make(map[string]string)}
+	l := &logs{by: make(map[string]*strings.Builder)}
 	l.moved.L = &l.mu
 	return l
 }
 
 func (l *logs) add(rec controlstream.LogRecord) {
 	l.mu.Lock()
-	l.by[rec.RequestID] += string(rec.Data)
-	l.all.Write(rec.Data)
+	b := l.by[rec.RequestID]
+	if b == nil {
+		b = new(strings.Builder)
+		l.by[rec.RequestID] = b
+	}
+	b.Write(rec.Data)
 	l.mu.Unlock()
 	l.moved.Broadcast()
 }
 
-// await waits until a part was written.
+// await waits until a part was written outside of any invoke.
 func (l *logs) await(part string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for !strings.Contains(l.all.String(), part) {
+	for l.by[""] == nil || !strings.Contains(l.by[""].String(), part) {
 		l.moved.Wait()
 	}
 }
@@ -70,7 +75,10 @@ func (l *logs) await(part string) {
 func (l *logs) of(id string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.by[id]
+	if b := l.by[id]; b != nil {
+		return b.String()
+	}
+	return ""
 }
 
 // goFunction is a task directory with the Go function.
@@ -180,6 +188,20 @@ func (e *env) invokeFor(event string, limit time.Duration) result {
 		e.t.Fatal(err)
 	}
 	return result{in.RequestID, resp, string(body), done}
+}
+
+func contextWithTimeout(t testing.TB, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), d)
+}
+
+func dialHostile(t testing.TB, addr string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
 }
 
 func TestGoFunction(t *testing.T) {

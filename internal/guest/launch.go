@@ -87,6 +87,7 @@ const prewarmTime = 2 * time.Second
 type prewarmed struct {
 	started
 	uid, gid int
+	limits   [2]int // files, processes
 	env      map[string]string
 	assign   *os.File // the write end of its descriptor 3
 }
@@ -124,7 +125,10 @@ func (g *guest) prewarm() (ready bool, err error) {
 	if err != nil {
 		return false, errors.Join(fmt.Errorf("prewarm: %w", err), assignW.Close())
 	}
-	g.warm = &prewarmed{started: *rt, uid: g.cfg.PrewarmUID, gid: g.cfg.PrewarmGID, env: env, assign: assignW}
+	g.warm = &prewarmed{
+		started: *rt, uid: g.cfg.PrewarmUID, gid: g.cfg.PrewarmGID,
+		limits: [2]int{g.cfg.Files, g.cfg.Processes}, env: env, assign: assignW,
+	}
 	_ = readyW.Close() // so that its death is seen as the end of the pipe
 	_ = readyR.SetReadDeadline(time.Now().Add(prewarmTime))
 	var b [1]byte
@@ -141,10 +145,7 @@ func (p *prewarmed) handOver(a *controlstream.Assignment, env map[string]string,
 		return false
 	default:
 	}
-	if p.uid != a.UID || p.gid != a.GID || needsFresh(p.env, env) {
-		return false
-	}
-	if err := setLimits(p.proc.pid, a.Files, a.Processes); err != nil {
+	if p.uid != a.UID || p.gid != a.GID || p.limits != [2]int{a.Files, a.Processes} || needsFresh(p.env, env) {
 		return false
 	}
 	line, err := json.Marshal(handover{Env: env, Cwd: dir})

@@ -114,26 +114,21 @@ func (p *processes) killAll() {
 
 // setLimits sets the resource limits that everything started later inherits.
 // hearth-init itself is above the one on processes, as root, and content with
-// the one on files.
-func setLimits(pid, files, procs int) error {
-	for _, l := range []struct {
-		what  int
-		limit int
-	}{{unix.RLIMIT_NOFILE, files}, {unix.RLIMIT_NPROC, procs}, {unix.RLIMIT_CORE, 0}} {
-		if l.limit <= 0 && l.what != unix.RLIMIT_CORE {
-			continue
+// the one on files. A limit that is already lower stays: raising one takes a
+// capability that not every sandbox leaves us.
+func setLimits(files, procs int) error {
+	for _, l := range []struct{ what, limit int }{
+		{unix.RLIMIT_NOFILE, files}, {unix.RLIMIT_NPROC, procs}, {unix.RLIMIT_CORE, 0},
+	} {
+		var now unix.Rlimit
+		if err := unix.Getrlimit(l.what, &now); err != nil {
+			return fmt.Errorf("read resource limit %d: %w", l.what, err)
 		}
-		v := unix.Rlimit{Cur: uint64(l.limit), Max: uint64(l.limit)}
-		var err error
-		if pid == 0 {
-			// Not prlimit: package syscall must learn of it, or it would give
-			// children the limit that hearth-init was started with.
-			err = unix.Setrlimit(l.what, &v)
-		} else {
-			err = unix.Prlimit(pid, l.what, &v, nil)
-		}
-		if err != nil {
-			return fmt.Errorf("set resource limit %d to %d: %w", l.what, l.limit, err)
+		v := min(now.Max, uint64(l.limit))
+		// Not prlimit: package syscall must learn of it, or it would give
+		// children the limit that hearth-init was started with.
+		if err := unix.Setrlimit(l.what, &unix.Rlimit{Cur: v, Max: v}); err != nil {
+			return fmt.Errorf("set resource limit %d to %d: %w", l.what, v, err)
 		}
 	}
 	return nil
