@@ -43,7 +43,7 @@ func (h *hearth) cold(ctx context.Context, w workload, name string, rounds int, 
 	if err := h.create(ctx, name, w); err != nil {
 		return Steps{}, err
 	}
-	t, err := h.target(ctx, name, []byte(`{"n":1}`))
+	t, err := h.target(ctx, name, []byte(`1`))
 	if err != nil {
 		return Steps{}, err
 	}
