@@ -2,6 +2,7 @@ package assignment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -90,7 +91,7 @@ func (c *Config) fill() error {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Placer == nil || c.Worker == nil {
-		return fmt.Errorf("assignment: a placer and workers are needed")
+		return errors.New("assignment: a placer and workers are needed")
 	}
 	if c.Partitions < 1 || c.StartsPerFunction < 1 || c.Starts < 1 || c.ScalingRate < 1 {
 		return fmt.Errorf("assignment: partitions (%d), starts per function (%d), starts (%d) and scaling rate (%d) must be at least 1",

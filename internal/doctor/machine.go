@@ -91,7 +91,7 @@ func spaceOf(dir string) (space, error) {
 		return space{}, fmt.Errorf("statfs %s: %w", dir, err)
 	}
 	return space{
-		free:     s.Bavail * uint64(s.Bsize),
+		free:     s.Bavail * uint64(max(s.Bsize, 0)), // the kernel's type is signed, its values are not
 		inodes:   s.Ffree,
 		readOnly: s.Flags&unix.ST_RDONLY != 0,
 	}, nil

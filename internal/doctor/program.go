@@ -71,8 +71,9 @@ func (m *machine) boot(ctx context.Context, runsc string, runnable bool) Check {
 	start := m.now()
 	out, err := m.execute(ctx, runsc, args...)
 	if err != nil {
-		debug := fmt.Sprintf("%s --debug --debug-log=/tmp/runsc-log/ --platform=systrap --network=none --ignore-cgroups do true; tail -n 40 /tmp/runsc-log/*boot*", runsc)
-		return bad(name, fmt.Sprintf("gVisor does not boot here: %v: %s", err, lastLine(out)), debug)
+		const logs = "/tmp/runsc-log/"
+		return bad(name, fmt.Sprintf("gVisor does not boot here: %v: %s", err, lastLine(out)),
+			fmt.Sprintf("%s --debug --debug-log=%s --platform=systrap --network=none --ignore-cgroups do true; tail -n 40 %[2]s*boot*", runsc, logs))
 	}
 	return good(name, fmt.Sprintf("gVisor ran a program in %d ms", m.now().Sub(start).Milliseconds()))
 }

@@ -138,8 +138,7 @@ func (s *Service) Invoke(ctx context.Context, account, name, qualifier string, r
 
 // refused turns a failure to get an environment into what the caller sees.
 func (s *Service) refused(rec *function.Record, req *invocation.Request, err error) (*invocation.Response, error) {
-	var back *environment.BackoffError
-	if errors.As(err, &back) {
+	if back, ok := errors.AsType[*environment.BackoffError](err); ok {
 		return &invocation.Response{
 			Payload: back.Payload, FunctionError: "Unhandled", Version: function.LatestVersion,
 			Outcome: environment.OutcomeInitError,

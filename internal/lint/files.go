@@ -34,9 +34,9 @@ var traces = []struct {
 }{
 	{"TO" + "DO", regexp.MustCompile(`\bTOD[O]\b`), "do it, or file an issue"},
 	{"FIX" + "ME", regexp.MustCompile(`\bFIXM[E]\b`), "do it, or file an issue"},
-	{"/work" + "/", regexp.MustCompile(`(^|[^\w.])/wor[k]/`), "a path of one machine"},
-	{"/home" + "/", regexp.MustCompile(`(^|[^\w.])/hom[e]/[a-z]\w*/`), "a path of one machine"},
-	{"/root" + "/", regexp.MustCompile(`(^|[^\w.])/roo[t]/[\w.]+/`), "a path of one machine"},
+	{"/work" + "/", regexp.MustCompile(`(^|[\s"'=(` + "`" + `])/wor[k]/`), "a path of one machine"},
+	{"/home" + "/", regexp.MustCompile(`(^|[\s"'=(` + "`" + `])/hom[e]/[a-z]\w*/`), "a path of one machine"},
+	{"/root" + "/", regexp.MustCompile(`(^|[\s"'=(` + "`" + `])/roo[t]/[\w.]+/`), "a path of one machine"},
 	{`"resol` + `ved"`, regexp.MustCompile(`"resolve[d]"`), "an address of one workplace's registry: npm install --omit-lockfile-registry-resolved=true"},
 	{"GOPRO" + "XY=", regexp.MustCompile(`GOPROX[Y]=`), "which registry is used is each machine's own setting"},
 	{"index-" + "url", regexp.MustCompile(`--(extra-)?index-ur[l]`), "which registry is used is each machine's own setting"},

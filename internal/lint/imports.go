@@ -30,8 +30,8 @@ var layers = []layer{
 		"internal/archive", "internal/catalog", "internal/cgroup", "internal/datadir",
 		"internal/deploy", "internal/doctor", "internal/etcd", "internal/guest/...",
 		"internal/lint", "internal/logstore", "internal/managedruntime", "internal/mount",
-		"internal/netns", "internal/objectstore", "internal/sandbox/...", "internal/scratch",
-		"runtimes",
+		"internal/netns", "internal/objectstore", "internal/osthread", "internal/sandbox/...",
+		"internal/scratch", "runtimes",
 	}},
 	// Services meet only through interfaces that the caller owns: each can
 	// become a process, and most will.
@@ -130,8 +130,7 @@ var vague = []string{
 func CheckNames(packages []Package) []string {
 	var findings []string
 	for _, p := range packages {
-		elements := strings.Split(strings.TrimPrefix(p.ImportPath, module), "/")
-		for _, element := range elements {
+		for element := range strings.SplitSeq(strings.TrimPrefix(p.ImportPath, module), "/") {
 			if slices.Contains(vague, element) {
 				findings = append(findings, fmt.Sprintf("%s: %q says nothing; name it after what it holds", p.ImportPath, element))
 			}

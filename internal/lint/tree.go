@@ -13,15 +13,14 @@ import (
 	"strings"
 )
 
-// Package is what the rules want to know of a Go package. The field names are
-// those of go list.
+// Package is what the rules want to know of a Go package, from go list.
 type Package struct {
-	ImportPath  string
-	Name        string
-	Imports     []string
-	GoFiles     []string
-	TestGoFiles []string
-	Dir         string
+	ImportPath  string   `json:"ImportPath"`
+	Name        string   `json:"Name"`
+	Imports     []string `json:"Imports"`
+	GoFiles     []string `json:"GoFiles"`
+	TestGoFiles []string `json:"TestGoFiles"`
+	Dir         string   `json:"Dir"`
 }
 
 // File is a text file of the tree, its path relative to the top.
