@@ -68,7 +68,7 @@ func TestNodeResults(t *testing.T) {
 				t.Errorf("prewarm %v: %s: got %s %.200s, want %s %.200s", prewarm, c.name, got.kind, text, c.kind, c.want)
 			}
 		}
-		if n := len(s.api.conns); n != 1 {
+		if n := s.api.connections(); n != 1 {
 			t.Errorf("runtime used %d connections, want 1", n)
 		}
 	}

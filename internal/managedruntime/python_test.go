@@ -78,7 +78,7 @@ def handler(event, context):
 			t.Errorf("%s: got %s %s, want %s %s", c.name, got.kind, text, c.kind, c.want)
 		}
 	}
-	if n := len(s.api.conns); n != 1 {
+	if n := s.api.connections(); n != 1 {
 		t.Errorf("runtime used %d connections for its events, want 1", n)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -35,8 +36,10 @@ type runtimeAPI struct {
 	addr    string
 	events  chan event
 	answers chan answer
-	current string // the invoke in progress; owned by the runtime's one connection at a time
-	conns   map[string]bool
+
+	mu      sync.Mutex
+	current string          // the invoke in progress
+	conns   map[string]bool // the connections that asked for events
 }
 
 func serveRuntimeAPI(t testing.TB) *runtimeAPI {
@@ -63,13 +66,12 @@ func serveRuntimeAPI(t testing.TB) *runtimeAPI {
 }
 
 func (a *runtimeAPI) next(w http.ResponseWriter, r *http.Request) {
-	if a.current != "" {
-		a.t.Errorf("runtime asked for the next event while %s is unanswered", a.current)
+	if current := a.enter(r.RemoteAddr, ""); current != "" {
+		a.t.Errorf("runtime asked for the next event while %s is unanswered", current)
 	}
-	a.conns[r.RemoteAddr] = true
 	select {
 	case e := <-a.events:
-		a.current = e.id
+		a.enter(r.RemoteAddr, e.id)
 		h := w.Header()
 		h.Set("Lambda-Runtime-Aws-Request-Id", e.id)
 		h.Set("Lambda-Runtime-Deadline-Ms", fmt.Sprint(time.Now().Add(3*time.Second).UnixMilli()))
@@ -84,6 +86,31 @@ func (a *runtimeAPI) next(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// enter notes the invoke that a connection takes and returns the former one.
+func (a *runtimeAPI) enter(conn, id string) (former string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	former, a.current = a.current, id
+	a.conns[conn] = true
+	return former
+}
+
+// leave ends the invoke in progress and returns it.
+func (a *runtimeAPI) leave() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	current := a.current
+	a.current = ""
+	return current
+}
+
+// connections is how many connections have asked for events.
+func (a *runtimeAPI) connections() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.conns)
+}
+
 func (a *runtimeAPI) post(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -95,10 +122,11 @@ func (a *runtimeAPI) post(w http.ResponseWriter, r *http.Request) {
 		got.kind = "init"
 	case got.kind != "response" && got.kind != "error":
 		a.t.Errorf("runtime posted to %s", r.URL)
-	case got.id != a.current:
-		a.t.Errorf("runtime answered %q; the invoke in progress is %q", got.id, a.current)
+	default:
+		if current := a.leave(); got.id != current {
+			a.t.Errorf("runtime answered %q; the invoke in progress is %q", got.id, current)
+		}
 	}
-	a.current = ""
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusAccepted)
 	_, _ = io.WriteString(w, `{"status":"OK"}`+"\n")
