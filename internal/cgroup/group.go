@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,7 +43,7 @@ func (g *Group) dirs() []string {
 	}
 	var dirs []string
 	for _, controller := range controllersV1 {
-		if dir := g.dir(controller); !contains(dirs, dir) {
+		if dir := g.dir(controller); !slices.Contains(dirs, dir) {
 			dirs = append(dirs, dir)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -50,7 +51,7 @@ func fromMountInfo(table string) (*Hierarchy, error) {
 		case "cgroup2":
 			unified = left[4]
 		case "cgroup":
-			for _, option := range strings.Split(right[2], ",") {
+			for option := range strings.SplitSeq(right[2], ",") {
 				v1[option] = left[4]
 			}
 		}
@@ -81,20 +82,11 @@ func NewV2(dir string) (*Hierarchy, error) {
 	}
 	have := strings.Fields(string(text))
 	for _, controller := range controllersV2 {
-		if !contains(have, controller) {
+		if !slices.Contains(have, controller) {
 			return nil, fmt.Errorf("cgroup: controller %q is not available at %s", controller, dir)
 		}
 	}
 	return &Hierarchy{unified: dir}, nil
-}
-
-func contains(list []string, want string) bool {
-	for _, s := range list {
-		if s == want {
-			return true
-		}
-	}
-	return false
 }
 
 // Create makes the group path, relative to the top of the hierarchy, and

@@ -137,7 +137,9 @@ func TestPidsLimit(t *testing.T) {
 	cmd := start(t, g, "for i in $(seq 9); do sleep 1000 & done; wait")
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
-	<-done // sh gives up
+	if err := <-done; err == nil {
+		t.Error("the shell started nine processes at a limit of three")
+	}
 	refused, err := g.PidsRefused()
 	if err != nil || refused == 0 {
 		t.Errorf("PidsRefused: got %d, %v, want at least 1", refused, err)

@@ -56,7 +56,7 @@ func configureLoop(n, flags int, backing *os.File) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := unix.LoopConfig{Fd: uint32(backing.Fd())}
+	config := unix.LoopConfig{Fd: uint32(backing.Fd())} //nolint:gosec // descriptors are small
 	// Direct I/O: the image's pages are cached once, in the file system
 	// mounted from it, not a second time in the file below.
 	config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR | unix.LO_FLAGS_DIRECT_IO

@@ -3,6 +3,7 @@ package mount
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,13 +41,11 @@ func join(a, b string) string {
 // Overlay mounts, read-only, the directories layers laid over each other at
 // target. The first hides the later ones.
 func Overlay(target string, layers ...string) error {
-	options := "lowerdir="
+	escaped := make([]string, len(layers))
 	for i, layer := range layers {
-		if i > 0 {
-			options += ":"
-		}
-		options += escape(layer)
+		escaped[i] = escape(layer)
 	}
+	options := "lowerdir=" + strings.Join(escaped, ":")
 	err := unix.Mount("overlay", target, "overlay", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, options)
 	if err != nil {
 		return fmt.Errorf("mount: overlay at %s: %w", target, err)

@@ -145,7 +145,7 @@ func (ns *Namespace) close() error {
 // address is the nth of the sandbox's four: 1 is the host's, 2 the sandbox's.
 func (ns *Namespace) address(nth int) netip.Addr {
 	address := pool.Addr().As4()
-	value := binary.BigEndian.Uint32(address[:]) + uint32(ns.slot*4+nth)
+	value := binary.BigEndian.Uint32(address[:]) + uint32(ns.slot*4+nth) //nolint:gosec // below 1<<17
 	binary.BigEndian.PutUint32(address[:], value)
 	return netip.AddrFrom4(address)
 }

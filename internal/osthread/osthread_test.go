@@ -15,7 +15,7 @@ func TestRunUsesThreadsOfItsOwn(t *testing.T) {
 	want := errors.New("of do")
 	for range 100 {
 		tid := 0
-		if err := osthread.Run(func() error { tid = unix.Gettid(); return want }); err != want {
+		if err := osthread.Run(func() error { tid = unix.Gettid(); return want }); !errors.Is(err, want) {
 			t.Fatalf("Run: got %v, want the error of do", err)
 		}
 		if tid == os.Getpid() {

@@ -157,7 +157,7 @@ func (s *instance) watch(pid int) error {
 
 // exited reports whether a pidfd's process has ended.
 func exited(pidfd int) bool {
-	poll := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	poll := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}} //nolint:gosec // descriptors are small
 	n, err := unix.Poll(poll, 0)
 	return err == nil && n == 1
 }

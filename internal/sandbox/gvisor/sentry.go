@@ -58,7 +58,7 @@ func (s *sentry) set(ctx context.Context, paused bool, method string) error {
 // call makes one remote procedure call: a JSON object there, one back.
 func (s *sentry) call(ctx context.Context, method string) error {
 	if s.conn == nil {
-		conn, err := dialShort(s.socket)
+		conn, err := dialShort(ctx, s.socket)
 		if err != nil {
 			return err
 		}
@@ -105,13 +105,14 @@ func (s *sentry) close() {
 
 // dialShort dials a Unix socket whose path may exceed the 107 bytes that an
 // address can hold.
-func dialShort(socket string) (net.Conn, error) {
+func dialShort(ctx context.Context, socket string) (net.Conn, error) {
 	dir, err := os.Open(filepath.Dir(socket))
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	return net.Dial("unix", filepath.Join(fdPath(dir), filepath.Base(socket)))
+	var dialer net.Dialer
+	return dialer.DialContext(ctx, "unix", filepath.Join(fdPath(dir), filepath.Base(socket)))
 }
 
 // fdPath is a short path to an open directory.

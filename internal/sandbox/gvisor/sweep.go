@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -132,7 +133,7 @@ func (d *Driver) strays() ([]int, error) {
 // runsOn reports whether a command line is one of runsc's with --root=dir.
 func runsOn(cmdline []byte, dir string) bool {
 	args := bytes.Split(bytes.TrimSuffix(cmdline, []byte{0}), []byte{0})
-	if !bytes.HasPrefix([]byte(filepath.Base(string(args[0]))), []byte("runsc")) {
+	if !strings.HasPrefix(filepath.Base(string(args[0])), "runsc") {
 		return false
 	}
 	return slices.ContainsFunc(args, func(arg []byte) bool {

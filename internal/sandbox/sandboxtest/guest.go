@@ -141,7 +141,7 @@ func (g *Guest) waitExit(ctx context.Context) (sandbox.Exit, error) {
 	case <-g.Done():
 		return g.Exit(), nil
 	case <-ctx.Done():
-		return sandbox.Exit{}, fmt.Errorf("Done stays open: %w", context.Cause(ctx))
+		return sandbox.Exit{}, fmt.Errorf("the sandbox does not end: %w", context.Cause(ctx))
 	}
 }
 
