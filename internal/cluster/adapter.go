@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -84,7 +85,18 @@ func (volumes) MountImage(path, dir string) error {
 }
 
 // Sweep undoes every mount below a directory that a former life left.
-func (volumes) Sweep(dir string) error { return mount.UnmountBelow(dir) }
+func (volumes) Sweep(dir string) error {
+	if err := mount.UnmountBelow(dir); err != nil {
+		return err
+	}
+	// A loop device whose mount never came to be goes with its mount, as a
+	// rule; one that was made a moment before the kill has none.
+	devices, err := mount.LoopsBelow(dir)
+	for _, d := range devices {
+		err = errors.Join(err, mount.DetachLoop(d))
+	}
+	return err
+}
 
 func (volumes) UnmountImage(dir string) error { return mount.Unmount(dir) }
 

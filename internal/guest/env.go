@@ -12,8 +12,8 @@ import (
 // worker says otherwise: the values of AWS's environment.
 var defaultEnv = map[string]string{
 	"LANG":            "en_US.UTF-8",
-	"PATH":            "/usr/local/bin:/usr/bin/:/bin:/opt/bin",
-	"LD_LIBRARY_PATH": "/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib",
+	"PATH":            "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+	"LD_LIBRARY_PATH": "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib",
 	"TZ":              ":UTC",
 }
 

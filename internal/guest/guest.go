@@ -96,13 +96,15 @@ func Run(cfg Config) error {
 	srv.life = g.life
 	go srv.serve()
 
-	ready, err := g.prewarm()
-	if err != nil {
-		return err
-	}
+	// Dialled first: what the sandbox uses by now is its own, and what it uses
+	// beyond is counted as the function's, the runtime included.
 	nc, err := net.Dial("unix", cfg.Control)
 	if err != nil {
 		return fmt.Errorf("dial the worker: %w", err)
+	}
+	ready, err := g.prewarm()
+	if err != nil {
+		return err
 	}
 	stream, err := controlstream.Accept(nc, controlstream.Hello{Protocol: controlstream.Version, Prewarmed: ready})
 	if err != nil {

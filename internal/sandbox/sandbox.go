@@ -65,7 +65,8 @@ type Driver interface {
 	Create(ctx context.Context, spec Spec) (Sandbox, error)
 	// Sweep destroys everything that a former life of this driver left
 	// behind: processes, mounts, loop devices, namespaces, cgroups, files.
-	// It is called once, before the first Create.
+	// It is called before the first Create, and after the last Destroy for
+	// what the driver keeps for all of its sandboxes together.
 	Sweep(ctx context.Context) error
 }
 

@@ -7,14 +7,13 @@ import (
 	"hearth/internal/function"
 )
 
-// platformEnv is the variables that Hearth sets for a function's runtime.
-// Reserved ones win over the customer's; the others only fill gaps. Names and
-// values are those of AWS's documentation, "Defined runtime environment
-// variables".
+// platformEnv is the variables that tell a runtime which function it is to
+// serve. Names and values are those of AWS's documentation, "Defined runtime
+// environment variables"; hearth-init adds those that are the same for every
+// function, and knows which of them the customer's own may replace.
 func platformEnv(rec *function.Record, region, group, stream string) map[string]string {
 	cfg := rec.Serving
 	env := map[string]string{
-		"_HANDLER":                        cfg.Handler,
 		"AWS_REGION":                      region,
 		"AWS_DEFAULT_REGION":              region,
 		"AWS_LAMBDA_FUNCTION_NAME":        rec.Name,
@@ -23,9 +22,8 @@ func platformEnv(rec *function.Record, region, group, stream string) map[string]
 		"AWS_LAMBDA_INITIALIZATION_TYPE":  "on-demand",
 		"AWS_LAMBDA_LOG_GROUP_NAME":       group,
 		"AWS_LAMBDA_LOG_STREAM_NAME":      stream,
-		"LAMBDA_TASK_ROOT":                "/var/task",
-		"LAMBDA_RUNTIME_DIR":              "/var/runtime",
 	}
+	env["AWS_XRAY_CONTEXT_MISSING"] = "LOG_ERROR"
 	if !strings.HasPrefix(cfg.Runtime, "provided") {
 		env["AWS_EXECUTION_ENV"] = "AWS_Lambda_" + cfg.Runtime
 	}
@@ -33,17 +31,6 @@ func platformEnv(rec *function.Record, region, group, stream string) map[string]
 		env["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
 		if cfg.ApplicationLogLevel != "" {
 			env["AWS_LAMBDA_LOG_LEVEL"] = cfg.ApplicationLogLevel
-		}
-	}
-	for name, value := range map[string]string{
-		"LANG":                     "en_US.UTF-8",
-		"TZ":                       ":UTC",
-		"PATH":                     "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
-		"LD_LIBRARY_PATH":          "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib",
-		"AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
-	} {
-		if _, ok := cfg.Environment[name]; !ok {
-			env[name] = value
 		}
 	}
 	return env

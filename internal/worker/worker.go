@@ -92,7 +92,8 @@ func (w *Worker) Close() error {
 	})
 	all.Wait()
 	w.wg.Wait()
-	return w.images.close()
+	// What the driver keeps for all sandboxes together goes too.
+	return errors.Join(w.cfg.Driver.Sweep(context.WithoutCancel(w.ctx)), w.images.close())
 }
 
 // Prepare makes sure that environments of a configuration can be started: its
