@@ -133,13 +133,13 @@ func open(r io.ReaderAt, size int64, l Limits) (*plan, error) {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	p := &plan{tree: make(map[string]node, len(z.File))}
-	declared := uint64(0)
+	declared, limit := uint64(0), uint64(max(0, l.Bytes))
 	for _, f := range z.File {
 		if err := p.add(f, l); err != nil {
 			return nil, err
 		}
-		declared += min(f.UncompressedSize64, uint64(l.Bytes))
-		if declared >= uint64(l.Bytes) {
+		declared += min(f.UncompressedSize64, limit) // which cannot overflow
+		if declared >= limit {
 			return nil, tooManyBytes(l)
 		}
 	}

@@ -29,7 +29,7 @@ func countHeaders(r io.ReaderAt, size int64) (int, error) {
 		window := buf[:kept+m]
 		n += bytes.Count(window, directoryHeader)
 		if err != nil {
-			if err == io.EOF || err == io.ErrUnexpectedEOF { //nolint:errorlint // as ReadFull documents
+			if err == io.EOF || err == io.ErrUnexpectedEOF {
 				return n, nil
 			}
 			return 0, fmt.Errorf("read archive: %w", err)

@@ -96,7 +96,7 @@ func neverMade(err error) bool {
 // newRevisionID returns a random UUID, the form AWS gives revision ids.
 func newRevisionID() string {
 	var b [16]byte
-	rand.Read(b[:]) //nolint:errcheck // never fails: it ends the program instead
+	rand.Read(b[:]) // never fails: it ends the program instead
 	b[6] = b[6]&0x0f | 0x40
 	b[8] = b[8]&0x3f | 0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
@@ -105,6 +105,6 @@ func newRevisionID() string {
 // newUID returns what tells a function from all others of its name.
 func newUID() string {
 	var b [16]byte
-	rand.Read(b[:]) //nolint:errcheck // never fails: it ends the program instead
+	rand.Read(b[:]) // never fails: it ends the program instead
 	return fmt.Sprintf("%x", b)
 }

@@ -56,7 +56,7 @@ func openStack(ctx context.Context, dir string, cfg Config) (_ *stack, err error
 		return nil, err
 	}
 	st := &stack{}
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	if st.objects, err = objectstore.OpenDir(objects); err != nil {
 		return nil, err
 	}

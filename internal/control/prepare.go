@@ -53,7 +53,7 @@ func (s *Service) prepare(ctx context.Context, t target) error {
 	failure := s.cfg.Preparer.Prepare(prepareCtx, r, r.Latest)
 	cancel()
 	if failure != nil && ctx.Err() != nil {
-		return nil // interrupted by Stop: it goes on at the next Start
+		return nil //nolint:nilerr // interrupted by Stop: it goes on at the next Start
 	}
 	if failure != nil {
 		s.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "control: a function could not be prepared",
@@ -64,7 +64,7 @@ func (s *Service) prepare(ctx context.Context, t target) error {
 			return nil, errSuperseded
 		}
 		if failure != nil {
-			return failed(now, failure), nil
+			return failed(now, failure), nil //nolint:nilerr // the record tells of it
 		}
 		return succeeded(now), nil
 	})

@@ -103,7 +103,7 @@ func damagedCredentials(name, what string) error {
 // every letter is equally likely.
 func randomText(alphabet string, n int) string {
 	b := make([]byte, n)
-	rand.Read(b) //nolint:errcheck // never fails: it ends the program instead
+	rand.Read(b) // never fails: it ends the program instead
 	for i, c := range b {
 		b[i] = alphabet[int(c)%len(alphabet)]
 	}

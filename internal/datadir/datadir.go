@@ -168,8 +168,8 @@ func readVersion(path string) (bool, error) {
 			path, ErrDamaged, versionFile, b)
 	}
 	if v != formatVersion {
-		return false, fmt.Errorf("data directory %s: %w: it has version %d, this hearth understands version %d; use the hearth that made it, or another directory",
-			path, ErrVersion, v, formatVersion)
+		return false, fmt.Errorf("data directory %s: %w: it has version %d, this hearth understands version %d; "+
+			"use the hearth that made it, or another directory", path, ErrVersion, v, formatVersion)
 	}
 	return true, nil
 }

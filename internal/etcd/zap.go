@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"go.uber.org/zap"
@@ -63,7 +64,7 @@ type zapCore struct {
 func (c *zapCore) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel }
 
 func (c *zapCore) With(fields []zapcore.Field) zapcore.Core {
-	return &zapCore{bridge: c.bridge, fields: append(c.fields[:len(c.fields):len(c.fields)], fields...)}
+	return &zapCore{bridge: c.bridge, fields: append(slices.Clip(c.fields), fields...)}
 }
 
 func (c *zapCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {

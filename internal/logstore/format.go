@@ -54,7 +54,7 @@ func appendRecord(b []byte, t time.Time, stream, requestID string, message []byt
 	b = binary.LittleEndian.AppendUint32(b, uint32(n)) //nolint:gosec // at most maxBody
 	b = append(b, 0, 0, 0, 0)
 	body := len(b)
-	b = binary.LittleEndian.AppendUint64(b, uint64(t.UnixNano()))   //nolint:gosec // the sign is in the top bit
+	b = binary.LittleEndian.AppendUint64(b, uint64(t.UnixNano()))
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(stream)))    //nolint:gosec // at most maxName
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(requestID))) //nolint:gosec // at most maxName
 	b = append(b, stream...)
@@ -106,7 +106,7 @@ func (d *decoder) header() (string, error) {
 func (d *decoder) next() (Event, error) {
 	var head [recordHeader]byte
 	if _, err := io.ReadFull(d.r, head[:]); err != nil {
-		if err == io.EOF { //nolint:errorlint // as ReadFull documents
+		if err == io.EOF {
 			return Event{}, io.EOF
 		}
 		return Event{}, torn(err)
