@@ -153,18 +153,29 @@ func callee(call *ast.CallExpr) string {
 	return ""
 }
 
-// CheckDependencies finds modules that go.mod requires directly and the page
-// on dependencies does not mention.
+// row is a line of a table that begins with the path of a module.
+var row = regexp.MustCompile("(?m)^\\| `([^`/]+\\.[^`/]+/[^`]+)` \\|")
+
+// CheckDependencies compares the modules that are required directly with the
+// rows of the page on dependencies.
 func CheckDependencies(goMod, page []byte) []string {
+	explained := make(map[string]bool)
+	for _, m := range row.FindAllSubmatch(page, -1) {
+		explained[string(m[1])] = true
+	}
 	var findings []string
 	for line := range strings.Lines(string(goMod)) {
 		fields := strings.Fields(strings.TrimPrefix(strings.TrimSpace(line), "require "))
-		if len(fields) != 2 || !strings.HasPrefix(fields[1], "v") {
-			continue // not a requirement, or an indirect one
+		if len(fields) < 2 || !strings.HasPrefix(fields[1], "v") {
+			continue
 		}
-		if !bytes.Contains(page, []byte("`"+fields[0]+"`")) {
+		if direct := len(fields) == 2; direct && !explained[fields[0]] {
 			findings = append(findings, fields[0]+": not in docs/dependencies.md: say why this one, and what it replaces")
 		}
+		delete(explained, fields[0])
+	}
+	for module := range explained {
+		findings = append(findings, module+": explained in docs/dependencies.md, but not required any more")
 	}
 	return findings
 }

@@ -118,7 +118,8 @@ func TestCheckSleepFinds(t *testing.T) {
 func TestCheckDependenciesFinds(t *testing.T) {
 	goMod := []byte("module x\n\ngo 1.26.0\n\nrequire example.com/one v1.0.0\n\nrequire (\n\texample.com/two v2.0.0 // indirect\n)\n")
 	expect(t, "named", CheckDependencies(goMod, []byte("| `example.com/one` | why |")), "")
-	expect(t, "missing", CheckDependencies(goMod, []byte("| `example.com/onerous` | why |")), "example.com/one:")
+	expect(t, "missing", CheckDependencies(goMod, []byte("| `local` | `example.com/one` |")), "example.com/one: not in")
+	expect(t, "gone", CheckDependencies(goMod, []byte("| `example.com/one` | why |\n| `example.com/none` | why |")), "example.com/none: explained")
 }
 
 // expect wants no finding, or exactly one that has the words of want in it.
