@@ -56,12 +56,12 @@ func (h *hearth) cold(ctx context.Context, w workload, name string, rounds int, 
 		}
 		time.Sleep(pause)
 		clock := time.Now()
-		res, err := t.post(ctx, client)
+		timing, err := t.post(ctx, client)
 		if err != nil {
 			return Steps{}, err
 		}
 		total = append(total, time.Since(clock))
-		steps := timeline(res.Header.Get("Server-Timing"))
+		steps := timeline(timing)
 		if steps["init"] == 0 {
 			return Steps{}, fmt.Errorf("bench: an invoke of %s that should have been cold was not", name)
 		}
@@ -72,7 +72,7 @@ func (h *hearth) cold(ctx context.Context, w workload, name string, rounds int, 
 }
 
 // firstOutput is the time from starting a command to its first byte of output.
-func firstOutput(ctx context.Context, cmd *exec.Cmd) (time.Duration, error) {
+func firstOutput(cmd *exec.Cmd) (time.Duration, error) {
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return 0, err
@@ -81,7 +81,6 @@ func firstOutput(ctx context.Context, cmd *exec.Cmd) (time.Duration, error) {
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	defer context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })()
 	_, err = out.Read(make([]byte, 1))
 	took := time.Since(clock)
 	if werr := cmd.Wait(); err == nil {
@@ -101,7 +100,7 @@ func (r *rig) plain(ctx context.Context, w workload, rounds int) (host, runsc ti
 	}
 	var onHost, underRunsc []time.Duration
 	for i := range rounds {
-		took, err := firstOutput(ctx, exec.Command("chroot", append([]string{root}, w.plain...)...))
+		took, err := firstOutput(exec.CommandContext(ctx, "chroot", append([]string{root}, w.plain...)...))
 		if err != nil {
 			return 0, 0, err
 		}
@@ -136,6 +135,6 @@ func (r *rig) runsc(ctx context.Context, root string, args []string, id string) 
 	if err := os.WriteFile(filepath.Join(bundle, "config.json"), text, 0o600); err != nil {
 		return 0, err
 	}
-	return firstOutput(ctx, exec.Command(r.o.Runsc, "--root="+filepath.Join(r.dir, "run"), "--platform=systrap", "--network=none",
+	return firstOutput(exec.CommandContext(ctx, r.o.Runsc, "--root="+filepath.Join(r.dir, "run"), "--platform=systrap", "--network=none",
 		"--overlay2=none", "--ignore-cgroups", "run", "-bundle="+bundle, id))
 }

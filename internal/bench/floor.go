@@ -106,7 +106,7 @@ func (r *rig) assigned(ctx context.Context) (_ *controlstream.Session, done func
 		return nil, nil, err
 	}
 	task := filepath.Join(r.dir, "task")
-	if err := os.MkdirAll(task, 0o755); err != nil { //nolint:gosec // the function's user reads it
+	if err := os.MkdirAll(task, 0o755); err != nil {
 		return nil, nil, err
 	}
 	program, err := os.ReadFile(r.o.Function)

@@ -89,8 +89,14 @@ func workloads(o *Options) ([]workload, error) {
 		plain                          []string
 	}{
 		{"provided.al2023", "bootstrap", "bootstrap", string(program), nil},
-		{"python3.11", "app.handler", "app.py", "def handler(event, context):\n    return event\n", []string{"/var/lang/bin/python3.11", "-c", "print('ready', flush=True)"}},
-		{"nodejs20.x", "index.handler", "index.mjs", "export const handler = async (event) => event;\n", []string{"/var/lang/bin/node", "-e", "console.log('ready')"}},
+		{
+			"python3.11", "app.handler", "app.py", "def handler(event, context):\n    return event\n",
+			[]string{"/var/lang/bin/python3.11", "-c", "print('ready', flush=True)"},
+		},
+		{
+			"nodejs20.x", "index.handler", "index.mjs", "export const handler = async (event) => event;\n",
+			[]string{"/var/lang/bin/node", "-e", "console.log('ready')"},
+		},
 	} {
 		var buf bytes.Buffer
 		z := zip.NewWriter(&buf)

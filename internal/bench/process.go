@@ -42,7 +42,7 @@ func start(ctx context.Context, prefix string, args ...string) (*process, error)
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.Command(self, args...), ended: make(chan struct{})}
+	p := &process{cmd: exec.CommandContext(context.WithoutCancel(ctx), self, args...), ended: make(chan struct{})}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {

@@ -63,8 +63,7 @@ func (a *app) lambda() (*lambda.Client, error) {
 
 // say turns an API error into AWS's own words, without the SDK's wrapping.
 func say(err error) error {
-	var e smithy.APIError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[smithy.APIError](err); ok {
 		return fmt.Errorf("%s: %s", e.ErrorCode(), e.ErrorMessage())
 	}
 	return err

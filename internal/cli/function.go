@@ -70,7 +70,7 @@ func (f *deployFlags) run(cmd *cobra.Command, client *lambda.Client, dir string)
 	if err != nil {
 		return err
 	}
-	pkg, err := deploy.Load(dir, f.runtime, f.handler)
+	pkg, err := deploy.Load(cmd.Context(), dir, f.runtime, f.handler)
 	if err != nil {
 		return err
 	}

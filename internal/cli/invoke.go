@@ -84,15 +84,25 @@ func readPayload(stdin io.Reader, arg string) ([]byte, error) {
 // captureHeader keeps one header of the answer.
 func captureHeader(name string, to *string) func(*middleware.Stack) error {
 	return func(s *middleware.Stack) error {
-		return s.Deserialize.Add(middleware.DeserializeMiddlewareFunc("capture "+name,
-			func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
-				out, meta, err := next.HandleDeserialize(ctx, in)
-				if res, ok := out.RawResponse.(*smithyhttp.Response); ok {
-					*to = res.Header.Get(name)
-				}
-				return out, meta, err
-			}), middleware.Before)
+		return s.Deserialize.Add(headerCapture{name: name, to: to}, middleware.Before)
 	}
+}
+
+type headerCapture struct {
+	name string
+	to   *string
+}
+
+func (c headerCapture) ID() string { return "capture " + c.name }
+
+func (c headerCapture) HandleDeserialize(
+	ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler,
+) (middleware.DeserializeOutput, middleware.Metadata, error) {
+	out, meta, err := next.HandleDeserialize(ctx, in)
+	if res, ok := out.RawResponse.(*smithyhttp.Response); ok {
+		*c.to = res.Header.Get(c.name)
+	}
+	return out, meta, err
 }
 
 // steps explains the names in the Server-Timing header, in order of time.

@@ -44,11 +44,7 @@ func (a *app) logs() *cobra.Command {
 				return err
 			}
 			if follow {
-				err := reader.Follow(cmd.Context(), group, from, show)
-				if cmd.Context().Err() != nil {
-					return nil // stopped by Ctrl-C, as one does
-				}
-				return err
+				return unlessStopped(cmd.Context(), reader.Follow(cmd.Context(), group, from, show))
 			}
 			events, err := reader.Read(cmd.Context(), group, logstore.Query{Since: from, RequestID: request})
 			if err != nil {
@@ -66,6 +62,16 @@ func (a *app) logs() *cobra.Command {
 	cmd.Flags().DurationVar(&since, "since", 0, "only what is newer, for example 10m")
 	cmd.Flags().StringVar(&request, "request-id", "", "only the lines of one invoke")
 	return cmd
+}
+
+// unlessStopped forgets an error that is there because the user has pressed
+// Ctrl-C, as one does to end a command that follows something.
+func unlessStopped(ctx context.Context, err error) error {
+	stopped := ctx.Err() != nil && errors.Is(err, context.Canceled)
+	if !stopped {
+		return err
+	}
+	return nil
 }
 
 // logGroup asks the running Hearth where the function logs to; without one, or

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"hearth/internal/managedruntime"
 )
@@ -42,7 +43,7 @@ func (a *app) runtimes() *cobra.Command {
 			return a.print(cmd, all, []string{"NAME", "VERSION", "BUILT"}, rows)
 		},
 	}
-	cmd.PersistentFlags().StringVar(&cache, "runtime-cache", os.Getenv(managedruntime.CacheEnv), "directory of built runtime images (env HEARTH_RUNTIME_CACHE; default in the data directory)")
+	runtimeCacheFlag(cmd.PersistentFlags(), &cache)
 	cmd.AddCommand(&cobra.Command{
 		Use:   "build [NAME...]",
 		Short: "Build runtime images ahead of their first use",
@@ -63,6 +64,12 @@ func (a *app) runtimes() *cobra.Command {
 		},
 	})
 	return cmd
+}
+
+// runtimeCacheFlag says where built runtime images are kept.
+func runtimeCacheFlag(f *pflag.FlagSet, dir *string) {
+	f.StringVar(dir, "runtime-cache", os.Getenv(managedruntime.CacheEnv),
+		"directory of built runtime images (env "+managedruntime.CacheEnv+"; default in the data directory)")
 }
 
 func (a *app) runtimeStore(dir string) (*managedruntime.Store, error) {

@@ -46,7 +46,7 @@ func (a *app) up() *cobra.Command {
 	f.DurationVar(&cfg.Lease, "lease", 2*time.Hour, "how long an environment lives at most")
 	f.DurationVar(&cfg.Drain, "drain", 30*time.Second, "how long a stop waits for invokes under way")
 	f.BoolVar(&cfg.Egress, "egress", false, "let functions reach the outside world (never this host or its networks)")
-	f.StringVar(&cfg.RuntimeCache, "runtime-cache", os.Getenv("HEARTH_RUNTIME_CACHE"), "directory of built runtime images (env HEARTH_RUNTIME_CACHE; default in the data directory)")
+	runtimeCacheFlag(f, &cfg.RuntimeCache)
 	f.StringVar(&cfg.Runsc, "runsc", "", "the sandbox runtime (default runsc beside this program)")
 	f.StringVar(&cfg.Init, "init", "", "process 1 of sandboxes (default hearth-init beside this program)")
 	f.BoolVar(&detach, "detach", false, "serve in the background and return when ready")
@@ -116,7 +116,7 @@ func (a *app) detached(ctx context.Context) error {
 		return err
 	}
 	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(s string) bool { return s == "--detach" || s == "--detach=true" })
-	cmd := exec.Command(self, args...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, args...) //nolint:gosec // this very command again
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -134,7 +134,7 @@ func (a *app) detached(ctx context.Context) error {
 				return nil
 			}
 		case err := <-ended:
-			return fmt.Errorf("hearth did not come up (%v); its last words, from %s:\n%s", err, log.Name(), tailOf(log.Name(), start))
+			return fmt.Errorf("hearth did not come up (%w); its last words, from %s:\n%s", err, log.Name(), tailOf(log.Name(), start))
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -55,9 +56,8 @@ type Hearth struct {
 	server     *http.Server
 	url        string
 
-	ctx    context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	ctx context.Context
+	wg  sync.WaitGroup
 	// undo stops what has been started, last first.
 	undo []func()
 }
@@ -69,9 +69,10 @@ func Start(ctx context.Context, cfg Config) (_ *Hearth, err error) {
 		return nil, err
 	}
 	h := &Hearth{cfg: cfg}
-	h.ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	h.ctx = run
 	h.stopLast(h.wg.Wait)
-	h.stopLast(h.cancel)
+	h.stopLast(cancel)
 	defer func() {
 		if err != nil {
 			h.unwind()
@@ -96,8 +97,8 @@ func Start(ctx context.Context, cfg Config) (_ *Hearth, err error) {
 func (h *Hearth) stopLast(f func()) { h.undo = append(h.undo, f) }
 
 func (h *Hearth) unwind() {
-	for i := len(h.undo) - 1; i >= 0; i-- {
-		h.undo[i]()
+	for _, f := range slices.Backward(h.undo) {
+		f()
 	}
 	h.undo = nil
 }
@@ -107,7 +108,7 @@ func (h *Hearth) openStores(ctx context.Context) (err error) {
 	if h.dir, err = datadir.Open(h.cfg.DataDir); err != nil {
 		return err
 	}
-	h.stopLast(func() { h.logError("data directory not closed cleanly", h.dir.Close()) })
+	h.stopLast(func() { h.stopped("data directory", h.dir.Close()) })
 	if h.creds, err = h.dir.Credentials(); err != nil {
 		return err
 	}
@@ -118,7 +119,7 @@ func (h *Hearth) openStores(ctx context.Context) (err error) {
 	if h.objects, err = objectstore.OpenDir(h.dir.Objects()); err != nil {
 		return err
 	}
-	h.stopLast(func() { h.logError("object store not closed cleanly", h.objects.Close()) })
+	h.stopLast(func() { h.stopped("object store", h.objects.Close()) })
 	if h.logs, err = logstore.Open(logstore.Config{Dir: h.dir.Logs(), Log: h.cfg.Log}); err != nil {
 		return err
 	}
@@ -176,7 +177,7 @@ func (h *Hearth) openWorker(ctx context.Context) (err error) {
 	if err := h.worker.Open(ctx); err != nil {
 		return err
 	}
-	h.stopLast(func() { h.logError("worker not closed cleanly", h.worker.Close()) })
+	h.stopLast(func() { h.stopped("worker", h.worker.Close()) })
 	h.assignment.Start()
 	h.stopLast(h.assignment.Stop)
 	h.beat()
@@ -271,8 +272,9 @@ func (h *Hearth) Stop(ctx context.Context) error {
 	return nil
 }
 
-func (h *Hearth) logError(what string, err error) {
+// stopped logs what went wrong when a part was stopped.
+func (h *Hearth) stopped(part string, err error) {
 	if err != nil {
-		h.cfg.Log.Error(what, "error", err)
+		h.cfg.Log.Error("not stopped cleanly", "part", part, "error", err)
 	}
 }

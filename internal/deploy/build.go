@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,8 +12,9 @@ import (
 
 // goBuild compiles a Go function to the static bootstrap that provided.*
 // runtimes start.
-func goBuild(dir, out string) error {
-	cmd := exec.Command("go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", filepath.Join(out, "bootstrap"), ".")
+func goBuild(ctx context.Context, dir, out string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w",
+		"-o", filepath.Join(out, "bootstrap"), ".")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
 	return run(cmd, "install Go from https://go.dev/dl, or deploy a directory with a ready bootstrap")
@@ -20,7 +22,7 @@ func goBuild(dir, out string) error {
 
 // pipInstall puts what requirements.txt asks for beside the code, as wheels
 // for the runtime's Python.
-func pipInstall(dir, out string) error {
+func pipInstall(ctx context.Context, dir, out string) error {
 	requirements := filepath.Join(dir, "requirements.txt")
 	src, err := os.ReadFile(requirements)
 	if errors.Is(err, os.ErrNotExist) || (err == nil && strings.TrimSpace(string(src)) == "") {
@@ -29,7 +31,7 @@ func pipInstall(dir, out string) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command("python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile",
+	cmd := exec.CommandContext(ctx, "python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile",
 		"--only-binary=:all:", "--platform", "manylinux2014_x86_64", "--python-version", "3.11", "--implementation", "cp",
 		"--target", out, "-r", requirements)
 	return run(cmd, "apt-get install python3-pip, or install the packages into the directory yourself and remove requirements.txt")

@@ -74,14 +74,14 @@ func TestLoad(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := write(t, tt.files)
-			p, err := Load(dir, "", "")
+			p, err := Load(t.Context(), dir, "", "")
 			if err != nil {
 				t.Fatal(err)
 			}
 			if p.Runtime != tt.wantRuntime || p.Handler != tt.wantHandler || names(t, p.Zip) != tt.zip {
 				t.Fatalf("got %s, %s, %s\nwant %s, %s, %s", p.Runtime, p.Handler, names(t, p.Zip), tt.wantRuntime, tt.wantHandler, tt.zip)
 			}
-			again, err := Load(dir, "", "")
+			again, err := Load(t.Context(), dir, "", "")
 			if err != nil || !bytes.Equal(p.Zip, again.Zip) {
 				t.Fatalf("a second archive of the same files differs (%v)", err)
 			}
@@ -103,19 +103,19 @@ func TestLoadErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := Load(write(t, tt.files), "", "")
+			_, err := Load(t.Context(), write(t, tt.files), "", "")
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("got %v, want an error that mentions %q", err, tt.want)
 			}
 		})
 	}
-	if _, err := Load("/dev/null", "", ""); err == nil || !strings.Contains(err.Error(), "not a directory") {
+	if _, err := Load(t.Context(), "/dev/null", "", ""); err == nil || !strings.Contains(err.Error(), "not a directory") {
 		t.Fatalf("a file: got %v", err)
 	}
 }
 
 func TestOverride(t *testing.T) {
-	p, err := Load(write(t, map[string]string{"x.py": "pass"}), "python3.11", "x.run")
+	p, err := Load(t.Context(), write(t, map[string]string{"x.py": "pass"}), "python3.11", "x.run")
 	if err != nil || p.Handler != "x.run" || p.Runtime != "python3.11" {
 		t.Fatalf("got %+v, %v", p, err)
 	}

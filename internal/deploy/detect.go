@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,12 +30,13 @@ const (
 // kind is what a directory was taken for.
 type kind struct {
 	runtime, handler string
-	build            func(dir, out string) error // makes files in out, or nil
+	build            func(ctx context.Context, dir, out string) error // makes files in out, or nil
 	include          func(path string) bool
 }
 
 // errUnknown tells how to help detection.
-var errUnknown = errors.New("no function found: expected *.py, index.js/.mjs/.cjs or package.json, go.mod, or an executable bootstrap; or say it with --runtime and --handler")
+var errUnknown = errors.New("no function found: expected *.py, index.js/.mjs/.cjs or package.json, go.mod, " +
+	"or an executable bootstrap; or say it with --runtime and --handler")
 
 // detect looks at the files at the top of dir.
 func detect(dir string) (kind, error) {

@@ -4,9 +4,11 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/flate"
+	"context"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,7 +21,7 @@ const maxZip = 50 << 20
 
 // Load makes a Package of dir. runtime and handler, where they are not empty,
 // override what is detected.
-func Load(dir, runtime, handler string) (*Package, error) {
+func Load(ctx context.Context, dir, runtime, handler string) (*Package, error) {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return nil, err
@@ -40,7 +42,7 @@ func Load(dir, runtime, handler string) (*Package, error) {
 	}
 	defer func() { _ = os.RemoveAll(built) }()
 	if k.build != nil {
-		if err := k.build(dir, built); err != nil {
+		if err := k.build(ctx, dir, built); err != nil {
 			return nil, err
 		}
 	}
@@ -72,36 +74,13 @@ var skipped = []string{".git", ".hg", ".svn", "__pycache__", ".venv", "venv", ".
 // archive whose bytes depend on nothing but their names, modes and content.
 func pack(built, dir string, include func(string) bool) ([]byte, int, error) {
 	files := map[string]string{} // name in the archive → path
-	for _, root := range []string{built, dir} {
-		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			if slices.Contains(skipped, d.Name()) {
-				if d.IsDir() {
-					return fs.SkipDir
-				}
-				return nil
-			}
-			name, err := filepath.Rel(root, path)
-			if err != nil || d.IsDir() || (root == dir && !include(name)) || strings.HasSuffix(name, ".pyc") {
-				return err
-			}
-			if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-				return err // links to files are followed, the rest is left out
-			}
-			files[filepath.ToSlash(name)] = path
-			return nil
-		})
-		if err != nil {
-			return nil, 0, err
-		}
+	if err := find(built, everything, files); err != nil {
+		return nil, 0, err
 	}
-	names := make([]string, 0, len(files))
-	for name := range files {
-		names = append(names, name)
+	if err := find(dir, include, files); err != nil {
+		return nil, 0, err
 	}
-	slices.Sort(names)
+	names := slices.Sorted(maps.Keys(files))
 	var buf bytes.Buffer
 	w := zip.NewWriter(&buf)
 	w.RegisterCompressor(zip.Deflate, func(out io.Writer) (io.WriteCloser, error) {
@@ -116,6 +95,30 @@ func pack(built, dir string, include func(string) bool) ([]byte, int, error) {
 		return nil, 0, err
 	}
 	return buf.Bytes(), len(names), nil
+}
+
+// find notes the files below root that belong into an archive.
+func find(root string, include func(string) bool, files map[string]string) error {
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if slices.Contains(skipped, d.Name()) {
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		name, err := filepath.Rel(root, path)
+		if err != nil || d.IsDir() || !include(name) || strings.HasSuffix(name, ".pyc") {
+			return err
+		}
+		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+			return err // links to files are followed, the rest is left out
+		}
+		files[filepath.ToSlash(name)] = path
+		return nil
+	})
 }
 
 // epoch is the earliest time that a zip archive can hold.

@@ -109,8 +109,13 @@ func (c *call) timedOut() {
 	c.res.Outcome = environment.OutcomeTimeout
 	c.res.FunctionError = "Unhandled"
 	seconds := float64(c.env.start.Record.Serving.Timeout)
-	c.res.Payload = fmt.Appendf(nil, `{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: %s Error: Task timed out after %.2f seconds"}`, c.req.ID, seconds)
+	c.res.Payload = c.failure("Sandbox.Timedout", fmt.Sprintf("Task timed out after %.2f seconds", seconds))
 	c.env.report.timedOut(time.Now(), c.req.ID)
+}
+
+// failure is the platform's payload for a failed invoke, as AWS words it.
+func (c *call) failure(errType, text string) []byte {
+	return fmt.Appendf(nil, `{"errorType":"%s","errorMessage":"RequestId: %s Error: %s"}`, errType, c.req.ID, text)
 }
 
 // lost deals with a control stream that broke: the deadline passed and the
@@ -129,7 +134,7 @@ func (c *call) lost(ctx context.Context, err error) {
 		c.res.Outcome, c.use.errType = environment.OutcomeCrash, "Runtime.ExitError"
 		c.env.w.cfg.Log.Warn("sandbox lost in an invoke", "environment", c.env.start.ID, "request", c.req.ID, "exit", exit.Detail, "error", err)
 	}
-	c.res.Payload = fmt.Appendf(nil, `{"errorType":"%s","errorMessage":"RequestId: %s Error: Runtime exited with error: signal: killed"}`, c.use.errType, c.req.ID)
+	c.res.Payload = c.failure(c.use.errType, "Runtime exited with error: signal: killed")
 }
 
 // finish waits for the end of the invoke, writes its report, and makes the

@@ -48,7 +48,8 @@ func (u usage) status() (string, string) {
 	case environment.OutcomeTimeout:
 		return "timeout", ""
 	case environment.OutcomeOutOfMemory:
-		return "error", "Runtime.OutOfMemory"
+		return "error", outOfMemory
+	case environment.OutcomeCrash, environment.OutcomeInitError, environment.OutcomeFault:
 	}
 	return "error", u.errType
 }
@@ -62,7 +63,7 @@ func (r *report) initStart(at time.Time) {
 		})
 		return
 	}
-	r.text(at, "", "INIT_START Runtime Version: %s\tRuntime Version ARN: %s\n", r.image.Version, r.image.ARN)
+	r.textf(at, "", "INIT_START Runtime Version: %s\tRuntime Version ARN: %s\n", r.image.Version, r.image.ARN)
 }
 
 func (r *report) initFailed(at time.Time, phase, requestID string, rep *controlstream.InitReport) {
@@ -81,7 +82,7 @@ func (r *report) initFailed(at time.Time, phase, requestID string, rep *controls
 	if rep.ErrorType != "" && status == "error" {
 		suffix = "\tError Type: " + rep.ErrorType
 	}
-	r.text(at, requestID, "INIT_REPORT Init Duration: %.2f ms\tPhase: %s\tStatus: %s%s\n", millis(rep.Duration), phase, status, suffix)
+	r.textf(at, requestID, "INIT_REPORT Init Duration: %.2f ms\tPhase: %s\tStatus: %s%s\n", millis(rep.Duration), phase, status, suffix)
 }
 
 func (r *report) start(at time.Time, requestID string) {
@@ -98,7 +99,8 @@ func (r *report) start(at time.Time, requestID string) {
 
 func (r *report) timedOut(at time.Time, requestID string) {
 	if !r.json {
-		r.text(at, requestID, "%s %s Task timed out after %.2f seconds\n\n", at.UTC().Format("2006-01-02T15:04:05.000Z"), requestID, float64(r.rec.Serving.Timeout))
+		r.textf(at, requestID, "%s %s Task timed out after %.2f seconds\n\n",
+			at.UTC().Format("2006-01-02T15:04:05.000Z"), requestID, float64(r.rec.Serving.Timeout))
 	}
 }
 
@@ -138,7 +140,7 @@ func (r *report) end(at time.Time, requestID string, u usage) {
 	r.sink.line(at, requestID, append(buf, '\n'))
 }
 
-func (r *report) text(at time.Time, requestID, format string, args ...any) {
+func (r *report) textf(at time.Time, requestID, format string, args ...any) {
 	r.sink.line(at, requestID, fmt.Appendf(nil, format, args...))
 }
 
