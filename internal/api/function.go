@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/base64"
+	"math"
 
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
@@ -196,18 +197,21 @@ func (s *Server) getAccountSettings(ctx context.Context, c *call, _ *lambda.GetA
 	if err != nil {
 		return nil, err
 	}
-	unreserved := int32(s.cfg.Concurrency)
+	concurrency := clamp32(s.cfg.Concurrency)
 	return &lambda.GetAccountSettingsOutput{
 		AccountLimit: &types.AccountLimit{
 			TotalCodeSize:                  80530636800, // 75 GB, AWS's default
 			CodeSizeUnzipped:               262144000,
 			CodeSizeZipped:                 maxZip,
-			ConcurrentExecutions:           int32(s.cfg.Concurrency),
-			UnreservedConcurrentExecutions: &unreserved,
+			ConcurrentExecutions:           concurrency,
+			UnreservedConcurrentExecutions: &concurrency,
 		},
 		AccountUsage: &types.AccountUsage{TotalCodeSize: codeBytes, FunctionCount: int64(functions)},
 	}, nil
 }
+
+// clamp32 is a setting in the API's width; none comes near its end.
+func clamp32(n int) int32 { return int32(max(math.MinInt32, min(n, math.MaxInt32))) }
 
 // configuration is a record as the API shows it. All operations that answer a
 // configuration share this shape's schema.
@@ -218,7 +222,7 @@ func (s *Server) configuration(r *function.Record, qualifier string) *types.Func
 		arn += ":" + qualifier
 	}
 	modified := r.LastModified.UTC().Format(timestamp)
-	memory, timeout, storage := int32(cfg.MemorySize), int32(cfg.Timeout), int32(cfg.EphemeralStorage)
+	memory, timeout, storage := clamp32(cfg.MemorySize), clamp32(cfg.Timeout), clamp32(cfg.EphemeralStorage)
 	out := &types.FunctionConfiguration{
 		Architectures:    []types.Architecture{types.Architecture(cfg.Architecture)},
 		CodeSha256:       &cfg.Code.SHA256,

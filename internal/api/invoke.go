@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -141,8 +142,7 @@ func (s *Server) trace(h http.Header) string {
 	b := make([]byte, 0, maxTrace+64)
 	if sent == "" {
 		b = append(b, "Root=1-"...)
-		now := uint32(s.cfg.Now().Unix())
-		b = hex.AppendEncode(b, []byte{byte(now >> 24), byte(now >> 16), byte(now >> 8), byte(now)})
+		b = fmt.Appendf(b, "%08x", s.cfg.Now().Unix())
 		b = append(b, '-')
 		b = hex.AppendEncode(b, random[:12])
 	} else {

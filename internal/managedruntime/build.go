@@ -96,7 +96,8 @@ func (s *Store) prepare(name string) error {
 	if err := unix.Statfs(s.dir, &st); err != nil {
 		return fmt.Errorf("free space of %s: %w", s.dir, err)
 	}
-	if free := st.Bavail * uint64(st.Bsize); free < spaceNeeded {
+	free := st.Bavail * uint64(st.Bsize) //nolint:gosec // a block's size is positive
+	if free < spaceNeeded {
 		return fmt.Errorf("%s has %d MB free and a build needs %d MB: free some, or set %s to a directory on a larger disk",
 			s.dir, free>>20, spaceNeeded>>20, CacheEnv)
 	}
@@ -109,7 +110,7 @@ func finishTree(ctx context.Context, root string, r runtimes.Recipe, say func(st
 	if err := bundleCertificates(root); err != nil {
 		return err
 	}
-	if _, err := run(ctx, command{name: "ldconfig", args: []string{"-r", root}, pkg: "libc-bin"}); err != nil {
+	if err := run(ctx, command{name: "ldconfig", args: []string{"-r", root}, pkg: "libc-bin"}); err != nil {
 		return err
 	}
 	// What ldconfig notes for its next run here holds inode numbers.
@@ -124,7 +125,7 @@ func finishTree(ctx context.Context, root string, r runtimes.Recipe, say func(st
 	// source file at every import, and holds no time stamp.
 	args := append([]string{root, r.PythonCompiler, "-m", "compileall", "-q",
 		"--invalidation-mode", "unchecked-hash"}, r.CompileDirs...)
-	_, err := run(ctx, command{name: "chroot", args: args, pkg: "coreutils",
+	err := run(ctx, command{name: "chroot", args: args, pkg: "coreutils",
 		env: []string{"PATH=/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE=1", "PYTHONHASHSEED=0"}})
 	return err
 }

@@ -32,12 +32,12 @@ type command struct {
 	hint string
 }
 
-// run runs a tool and returns what it wrote. The tool and its children end
+// run runs a tool. The tool and its children end
 // when ctx does, and the tool when Hearth is killed.
-func run(ctx context.Context, c command) (string, error) {
+func run(ctx context.Context, c command) error {
 	path, err := exec.LookPath(c.name)
 	if err != nil {
-		return "", fmt.Errorf("%s is not installed: run `apt-get install -y %s`", c.name, c.pkg)
+		return fmt.Errorf("%s is not installed: run `apt-get install -y %s`", c.name, c.pkg)
 	}
 	cmd := exec.CommandContext(ctx, path, c.args...)
 	out := &tail{}
@@ -59,14 +59,14 @@ func run(ctx context.Context, c command) (string, error) {
 	runtime.UnlockOSThread()
 	switch {
 	case err == nil:
-		return out.String(), nil
+		return nil
 	case ctx.Err() != nil:
 		if cmd.Process != nil { // whatever did not heed the signal
 			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		}
-		return "", fmt.Errorf("%s: %w", c.name, context.Cause(ctx))
+		return fmt.Errorf("%s: %w", c.name, context.Cause(ctx))
 	}
-	return "", c.failure(err, out.String())
+	return c.failure(err, out.String())
 }
 
 // failure explains why a tool failed, with the next step.

@@ -37,7 +37,7 @@ func unpackDebian(ctx context.Context, r runtimes.Recipe, tmp, root string) ([]s
 		// None at all leaves the choice to mmdebstrap: Debian's own.
 		args = append(args, hostSources(r.Suite)...)
 	}
-	_, err := run(ctx, command{name: "mmdebstrap", args: args, pkg: "mmdebstrap", dir: "/",
+	err := run(ctx, command{name: "mmdebstrap", args: args, pkg: "mmdebstrap", dir: "/",
 		hint: "packages come from this machine's apt sources: see whether `apt-get update` works, or set " + MirrorEnv + " to a mirror"})
 	if err != nil {
 		return nil, err
@@ -120,8 +120,8 @@ func deb822Sources(text, suite string) []string {
 		if by := field["signed-by"]; strings.HasPrefix(by, "/") {
 			options = "[signed-by=" + strings.Join(strings.Fields(by), ",") + "] "
 		}
-		for _, uri := range strings.Fields(field["uris"]) {
-			for _, s := range strings.Fields(field["suites"]) {
+		for uri := range strings.FieldsSeq(field["uris"]) {
+			for s := range strings.FieldsSeq(field["suites"]) {
 				if wanted(suite, s, strings.Fields(field["components"])) {
 					lines = append(lines, "deb "+options+uri+" "+s+" main")
 				}

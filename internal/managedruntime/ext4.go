@@ -29,7 +29,7 @@ func writeExt4(ctx context.Context, file, root, digest string, u usage) error {
 	}
 	now := fmt.Sprintf("E2FSPROGS_FAKE_TIME=%d", imageTime)
 	env := append(os.Environ(), now, "LC_ALL=C.UTF-8", "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
-	_, err = run(ctx, command{name: "mkfs.ext4", pkg: "e2fsprogs", env: env, args: []string{
+	err = run(ctx, command{name: "mkfs.ext4", pkg: "e2fsprogs", env: env, args: []string{
 		"-q", "-F", "-d", root, "-U", id, "-L", "runtime", "-m", "0",
 		"-b", strconv.Itoa(blockSize), "-I", strconv.Itoa(inodeSize), "-N", strconv.FormatInt(u.inodes+64, 10),
 		"-O", "^has_journal,^resize_inode", "-E", "root_owner=0:0,lazy_itable_init=0,nodiscard,hash_seed=" + id,
@@ -38,7 +38,7 @@ func writeExt4(ctx context.Context, file, root, digest string, u usage) error {
 	if err != nil {
 		return err
 	}
-	_, err = run(ctx, command{name: "debugfs", pkg: "e2fsprogs", env: env,
+	err = run(ctx, command{name: "debugfs", pkg: "e2fsprogs", env: env,
 		args: []string{"-w", "-R", "rmdir lost+found", file}})
 	return err
 }

@@ -55,7 +55,7 @@ func addWheels(ctx context.Context, r runtimes.Recipe, dir string, tree *os.Root
 	if err := os.WriteFile(list, []byte(requirements.String()), 0o600); err != nil {
 		return err
 	}
-	_, err := run(ctx, command{name: "python3", pkg: "python3-pip", args: []string{
+	err := run(ctx, command{name: "python3", pkg: "python3-pip", args: []string{
 		"-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check",
 		"--no-deps", "--only-binary=:all:", "--require-hashes",
 		"--python-version=3.11", "--implementation=cp", "--abi=cp311", "--abi=none",
@@ -111,7 +111,7 @@ func unpackWheel(wheel string, known map[string]bool, dir string, tree *os.Root)
 		if err != nil {
 			return err
 		}
-		err = writeFile(tree, path.Join(dir, entry.Name), content, 0o644)
+		err = writeFile(tree, path.Join(dir, entry.Name), content, 0o644) //nolint:gosec // it is local, and tree is an os.Root
 		if err := errors.Join(err, content.Close()); err != nil {
 			return err
 		}
@@ -123,7 +123,7 @@ func addNPM(ctx context.Context, p runtimes.NPMPackage, dir string, tree *os.Roo
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	_, err := run(ctx, command{name: "npm", pkg: "npm", dir: dir, args: []string{
+	err := run(ctx, command{name: "npm", pkg: "npm", dir: dir, args: []string{
 		"pack", "--silent", "--ignore-scripts", "--pack-destination", dir, p.Name + "@" + p.Version,
 	}, hint: "packages come from where this machine's npm is set up to fetch them: see `npm config get registry`"})
 	if err != nil {

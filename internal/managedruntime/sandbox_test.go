@@ -271,8 +271,7 @@ func (s *sandbox) exit() int {
 	case <-time.After(30 * time.Second):
 		s.t.Fatalf("runtime does not end\n%s", s.out)
 	}
-	var failed *exec.ExitError
-	if errors.As(s.err, &failed) {
+	if failed, ok := errors.AsType[*exec.ExitError](s.err); ok {
 		if ws, ok := failed.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 			return 128 + int(ws.Signal())
 		}

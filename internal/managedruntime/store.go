@@ -185,7 +185,7 @@ func key(r runtimes.Recipe) (string, error) {
 	h := sha256.New()
 	plain := r
 	plain.Files = nil
-	text, err := json.Marshal(plain)
+	text, err := json.Marshal(plain) //nolint:musttag // hashed, never read back
 	if err != nil {
 		return "", err
 	}
