@@ -43,7 +43,7 @@ func TestKillInTheMiddleOfInvokes(t *testing.T) {
 	for i := range 200 {
 		wg.Go(func() {
 			// Payloads differ so that a mixed-up answer would show.
-			payload := fmt.Sprintf(`{"n":%d}`, i)
+			payload := fmt.Sprintf(`{"n": %d}`, i) // as Python writes it
 			out, err := invoke(t.Context(), client, names[i%3], payload)
 			switch {
 			case err != nil:
