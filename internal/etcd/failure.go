@@ -18,6 +18,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/storage/schema"
 	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.uber.org/zap"
 )
 
 var (
@@ -45,14 +46,14 @@ func checkData(dir string) error {
 	if err != nil {
 		return err
 	}
-	hasLog := wal.Exist(filepath.Join(dir, "member", "wal"))
-	if info.Size() == 0 && !hasLog {
+	logDir := filepath.Join(dir, "member", "wal")
+	if info.Size() == 0 && !wal.Exist(logDir) {
 		return nil // a first start that was cut off before anything was stored
 	}
-	return checkDatabase(path, info.Size(), hasLog)
+	return checkDatabase(path, info.Size(), logDir)
 }
 
-func checkDatabase(path string, size int64, hasLog bool) (err error) {
+func checkDatabase(path string, size int64, logDir string) (err error) {
 	// bbolt trusts what its pages say: on nonsense it panics, or reads memory
 	// that is not there.
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
@@ -77,9 +78,8 @@ func checkDatabase(path string, size int64, hasLog bool) (err error) {
 		if tx.Size() > size {
 			return fmt.Errorf("%w: %s has %d bytes and should have %d", ErrCorrupt, path, size, tx.Size())
 		}
-		// Without its log etcd would wait for ever to catch up with itself.
-		if !hasLog && applied(tx) {
-			return fmt.Errorf("%w: the write-ahead log beside %s is missing", ErrCorrupt, path)
+		if err := checkLog(logDir, applied(tx)); err != nil {
+			return err
 		}
 		if size > deepCheckBytes {
 			return nil
@@ -88,14 +88,66 @@ func checkDatabase(path string, size int64, hasLog bool) (err error) {
 	})
 }
 
-// applied says whether the database holds anything that came through the log.
-func applied(tx *bbolt.Tx) bool {
+// checkLog makes sure that the write-ahead log holds the last entry that the
+// database has applied. A log that is missing, or was cut off further back,
+// would have etcd wait until its indexes have caught up, and skip every write
+// until then as one that it has seen before.
+func checkLog(dir string, applied uint64) error {
+	if applied == 0 {
+		return nil
+	}
+	if !wal.Exist(dir) {
+		return fmt.Errorf("%w: the write-ahead log %s is missing", ErrCorrupt, dir)
+	}
+	last, err := lastLogged(dir)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: write-ahead log %s: %w", ErrCorrupt, dir, err)
+	case last < applied:
+		return fmt.Errorf("%w: the write-ahead log %s ends at entry %d, the database is at %d", ErrCorrupt, dir, last, applied)
+	}
+	return nil
+}
+
+// lastLogged returns the index of the last whole entry in the log.
+func lastLogged(dir string) (uint64, error) {
+	log := zap.NewNop()
+	snapshots, err := wal.ValidSnapshotEntries(log, dir)
+	if err != nil {
+		return 0, err
+	}
+	if len(snapshots) == 0 {
+		return 0, nil
+	}
+	last := snapshots[len(snapshots)-1]
+	w, err := wal.OpenForRead(log, dir, last)
+	if err != nil {
+		return 0, err
+	}
+	_, _, entries, err := w.ReadAll()
+	_ = w.Close() // it fails for a log that was opened to be read
+	if err != nil {
+		return 0, err
+	}
+	if n := len(entries); n > 0 {
+		return entries[n-1].GetIndex(), nil
+	}
+	return last.GetIndex(), nil
+}
+
+// applied is the index of the last entry of the log that is in the database.
+func applied(tx *bbolt.Tx) uint64 {
 	meta := tx.Bucket(schema.Meta.Name())
 	if meta == nil {
-		return false
+		return 0
 	}
 	index := meta.Get(schema.MetaConsistentIndexKeyName)
-	return len(index) == 8 && binary.BigEndian.Uint64(index) > 0
+	if len(index) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(index)
 }
 
 // walk visits every page of the database. bbolt has a check of its own, but it

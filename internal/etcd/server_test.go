@@ -153,6 +153,16 @@ func TestDamagedData(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
+		{"log cut", func(t *testing.T, _, wal string) {
+			if err := os.Truncate(wal, 100); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"log cut in the middle", func(t *testing.T, _, wal string) {
+			if err := os.Truncate(wal, 50_000); err != nil {
+				t.Fatal(err)
+			}
+		}},
 		{"log missing", func(t *testing.T, _, wal string) {
 			if err := os.Remove(wal); err != nil {
 				t.Fatal(err)
