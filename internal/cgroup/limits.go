@@ -94,6 +94,21 @@ func (g *Group) SetCPU(milli int) error {
 	return nil
 }
 
+// SetWeight weighs the group against its neighbours: milli thousandths of a
+// core while they want all there is, and no bound while they do not.
+func (g *Group) SetWeight(milli int) error {
+	var err error
+	if g.v2() {
+		err = g.write("", "cpu.weight", strconv.FormatInt(weightV2(milli), 10))
+	} else {
+		err = g.write("cpu", "cpu.shares", strconv.FormatInt(sharesV1(milli), 10))
+	}
+	if err != nil {
+		return fmt.Errorf("cgroup: weigh CPU of %s at %d/1000: %w", g.path, milli, err)
+	}
+	return nil
+}
+
 // setBurst lets a group that has been idle use one more period's quota: a
 // function that wakes from idle answers without being stalled at once. Kernels
 // before 5.14 have no bursts.

@@ -120,6 +120,9 @@ func TestCPULimitChanges(t *testing.T) {
 		if err := g.SetCPU(milli); err != nil {
 			t.Errorf("SetCPU(%d): %v", milli, err)
 		}
+		if err := g.SetWeight(milli); err != nil {
+			t.Errorf("SetWeight(%d): %v", milli, err)
+		}
 	}
 	if err := start(t, g, "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done").Wait(); err != nil {
 		t.Fatal(err)

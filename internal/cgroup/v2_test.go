@@ -74,6 +74,18 @@ func TestV2Limits(t *testing.T) {
 	}
 }
 
+func TestV2Weight(t *testing.T) {
+	g, dir := fakeV2(t, map[string]string{"cpu.weight": ""})
+	for milli, want := range map[int]string{1: "1", 100: "10", 1000: "100", 200_000: "10000"} {
+		if err := g.SetWeight(milli); err != nil {
+			t.Fatal(err)
+		}
+		if got := readFile(t, filepath.Join(dir, "cpu.weight")); got != want {
+			t.Errorf("SetWeight(%d): got %q, want %q", milli, got, want)
+		}
+	}
+}
+
 func TestV2OlderKernels(t *testing.T) {
 	// No bursts, no swap accounting, no peak.
 	g, _ := fakeV2(t, map[string]string{

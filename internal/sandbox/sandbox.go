@@ -35,8 +35,12 @@ type Spec struct {
 type Limits struct {
 	// MemoryMB is the function's memory; the driver adds its own overhead.
 	MemoryMB int
-	// MilliCPU is the CPU quota in thousandths of a core.
+	// MilliCPU is the CPU quota in thousandths of a core. It sets the weight
+	// against other sandboxes too.
 	MilliCPU int
+	// Weight sets that weight alone, in the same unit: what a sandbox without
+	// a quota yet gets of cores that others want as well.
+	Weight int
 	// Pids bounds processes and threads on the host's side.
 	Pids int
 }

@@ -84,8 +84,9 @@ func (e *env) assign(ctx context.Context) error {
 		return fmt.Errorf("worker: attach /tmp: %w", err)
 	}
 	// The CPU quota comes after init: AWS lets functions initialise at full
-	// speed, and so do we.
-	if err := e.sb.Limit(ctx, sandbox.Limits{MemoryMB: cfg.MemorySize, Pids: hostPids}); err != nil {
+	// speed, and so do we while no neighbour wants the cores.
+	limits := sandbox.Limits{MemoryMB: cfg.MemorySize, Pids: hostPids, Weight: milliCPU(cfg)}
+	if err := e.sb.Limit(ctx, limits); err != nil {
 		return fmt.Errorf("worker: set limits: %w", err)
 	}
 	err := e.session.Assign(ctx, &controlstream.Assignment{

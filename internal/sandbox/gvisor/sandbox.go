@@ -120,6 +120,11 @@ func (s *instance) limit(l sandbox.Limits) error {
 		}
 		s.memory.setLimit(l.MemoryMB)
 	}
+	if l.Weight > 0 {
+		if err := s.group.SetWeight(l.Weight); err != nil {
+			return err
+		}
+	}
 	if l.MilliCPU > 0 {
 		if err := s.group.SetCPU(l.MilliCPU); err != nil {
 			return err
