@@ -80,10 +80,17 @@ var bootstrap = sync.OnceValues(func() ([]byte, error) {
 	return os.ReadFile(dir + "/bootstrap")
 })
 
-// code makes the archive of the function of the tests. Its deed "version"
-// answers what is passed here.
+// codes keeps archives that were made: packing a program is slow under the
+// race detector.
+var codes sync.Map
+
+// code is the archive of the function of the tests. Its deed "version" answers
+// what is passed here.
 func code(t *testing.T, runtime, version string) []byte {
 	t.Helper()
+	if b, ok := codes.Load(runtime + version); ok {
+		return b.([]byte)
+	}
 	files := map[string]string{"version": version}
 	switch runtime {
 	case provided:
@@ -97,7 +104,9 @@ func code(t *testing.T, runtime, version string) []byte {
 	case node:
 		files["index.js"] = read(t, "testdata/node/index.js")
 	}
-	return zipped(t, files)
+	b := zipped(t, files)
+	codes.Store(runtime+version, b)
+	return b
 }
 
 func read(t *testing.T, name string) string {

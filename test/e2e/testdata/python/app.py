@@ -71,6 +71,10 @@ def hog(event, context):
         hoard.append(bytearray(os.urandom(1 << 20)))
 
 
+def take(event, context):
+    return len(os.urandom(event["mb"] << 20))
+
+
 def state(event, context):
     global count
     count += 1
