@@ -345,8 +345,7 @@ func wantError(t *testing.T, err error, code, message string) {
 
 // status is the HTTP status of an error.
 func status(err error) int {
-	var e *smithyhttp.ResponseError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
 		return e.HTTPStatusCode()
 	}
 	return 0

@@ -78,7 +78,7 @@ done
 exec ` + c.program + ` "${args[@]}"
 `
 	}
-	if err := os.WriteFile(filepath.Join(dir, "aws"), []byte(script), 0o755); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(filepath.Join(dir, "aws"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
 }
