@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"hearth/internal/managedruntime"
 )
@@ -67,7 +66,10 @@ func (a *app) runtimes() *cobra.Command {
 }
 
 // runtimeCacheFlag says where built runtime images are kept.
-func runtimeCacheFlag(f *pflag.FlagSet, dir *string) {
+func runtimeCacheFlag(f interface {
+	StringVar(p *string, name, value, usage string)
+}, dir *string,
+) {
 	f.StringVar(dir, "runtime-cache", os.Getenv(managedruntime.CacheEnv),
 		"directory of built runtime images (env "+managedruntime.CacheEnv+"; default in the data directory)")
 }
