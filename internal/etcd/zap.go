@@ -67,8 +67,15 @@ func (c *zapCore) With(fields []zapcore.Field) zapcore.Core {
 	return &zapCore{bridge: c.bridge, fields: append(slices.Clip(c.fields), fields...)}
 }
 
+// beside are warnings that say nothing here: the member has no listener and
+// no users to give tokens to.
+var beside = []string{
+	"Running http and grpc server on single port. This is not recommended for production.",
+	"simple token is not cryptographically signed",
+}
+
 func (c *zapCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if !c.Enabled(e.Level) {
+	if !c.Enabled(e.Level) || slices.Contains(beside, e.Message) {
 		return ce
 	}
 	return ce.AddCore(e, c)

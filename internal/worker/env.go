@@ -94,8 +94,11 @@ func (e *env) freeze() {
 		return
 	}
 	if err := e.sb.Pause(e.w.ctx); err != nil {
+		// Whether it is frozen nobody knows now: it is of no more use.
+		e.state = gone
 		if e.w.ctx.Err() == nil {
 			e.w.cfg.Log.Warn("environment cannot be frozen", "environment", e.start.ID, "error", err)
+			e.w.wg.Go(func() { e.w.cfg.Reporter.Lost(e.start.Record.UID, e.start.ID) }) // not under our lock
 		}
 		return
 	}

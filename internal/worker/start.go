@@ -98,7 +98,6 @@ func (e *env) assign(ctx context.Context) error {
 			{Source: sandbox.LateDir + "/tmp", Target: "/tmp"},
 		},
 		UID: functionUID, GID: functionGID, Files: functionFiles, Processes: functionProcesses,
-		Clock: time.Now(),
 	})
 	if err != nil {
 		return fmt.Errorf("worker: assign: %w", err)
