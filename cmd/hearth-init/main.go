@@ -11,9 +11,7 @@ import (
 )
 
 func main() {
-	// One at a time: an invoke passes from goroutine to goroutine, and on one
-	// processor that wakes no thread, which in gVisor is dear (about a tenth
-	// less CPU an invoke than with two). There is nothing to do in parallel.
+	// The poller relies on it, see there. There is nothing to do in parallel.
 	// The collector stays as it is: an invoke leaves about 1 KiB, so that it
 	// runs once in some thousand.
 	runtime.GOMAXPROCS(1)

@@ -141,7 +141,7 @@ func (r *rig) assigned(ctx context.Context) (_ *controlstream.Session, done func
 			FunctionName: "floor", FunctionVersion: "$LATEST", Handler: "bootstrap",
 			PlatformEnv: map[string]string{"AWS_LAMBDA_FUNCTION_NAME": "floor"},
 			Mounts:      []controlstream.Mount{{Source: sandbox.LateDir + "/task", Target: "/var/task", ReadOnly: true}},
-			UID:         993, GID: 990, Files: 1024, Processes: 1024, Clock: time.Now(),
+			UID:         993, GID: 990, Files: 1024, Processes: 1024,
 		}))
 	if err != nil {
 		return nil, nil, err

@@ -113,6 +113,13 @@ func decodeMillis(header []byte) (time.Duration, error) {
 	return time.Duration(v) * time.Millisecond, d.end("time limit")
 }
 
+// An expiry's header is the id of the request whose time is up.
+func decodeExpire(header []byte, known string) (string, error) {
+	d := decoder{b: header}
+	id := d.string(known)
+	return id, d.end("expiry")
+}
+
 const jsonType = "application/json"
 
 func appendInvoke(b []byte, v *Invoke) []byte {
@@ -183,7 +190,6 @@ func appendDone(b []byte, v *Done) []byte {
 	b = appendString(b, v.RequestID)
 	b = appendBool(b, v.Alive)
 	b = appendInt(b, int64(v.Duration))
-	b = appendInt(b, v.LogBytes)
 	b = appendBool(b, v.Init != nil)
 	if v.Init != nil {
 		b = appendInitReport(b, v.Init)
@@ -198,13 +204,9 @@ func decodeDone(header []byte, id string) (*Done, error) {
 		RequestID: d.string(id),
 		Alive:     d.bool(),
 		Duration:  d.duration(),
-		LogBytes:  d.int(),
 	}
 	if d.bool() {
 		v.Init = d.initReport()
-	}
-	if v.LogBytes < 0 {
-		d.bad = true
 	}
 	if err := d.end("done"); err != nil {
 		return nil, err

@@ -17,17 +17,18 @@ var ErrProtocol = errors.New("protocol violation")
 type frameType uint8
 
 const (
-	frameHello    frameType = 1 + iota // control, from hearth-init: Hello as JSON
-	frameAssign                        // control, from worker: Assignment as JSON
-	frameAssigned                      // control, from hearth-init: why it failed, or empty
-	frameInit                          // control, from worker: milliseconds
-	frameInitDone                      // control, from hearth-init: InitReport; body: its Error
-	frameShutdown                      // control, from worker: milliseconds
-	frameStopped                       // control, from hearth-init: empty
-	frameInvoke                        // invoke, from worker: Invoke; body: payload
-	frameResponse                      // invoke, from hearth-init: Response; body: payload
-	frameDone                          // invoke, from hearth-init: Done; body: Init.Error
-	frameLog                           // logs, from hearth-init: LogRecord; body: its Data
+	frameHello    frameType = 1 + iota // from hearth-init: Hello as JSON
+	frameAssign                        // from worker: Assignment as JSON
+	frameAssigned                      // from hearth-init: why it failed, or empty
+	frameInit                          // from worker: milliseconds
+	frameInitDone                      // from hearth-init: InitReport; body: its Error
+	frameShutdown                      // from worker: milliseconds
+	frameStopped                       // from hearth-init: empty
+	frameInvoke                        // from worker: Invoke; body: payload
+	frameResponse                      // from hearth-init: Response; body: payload
+	frameDone                          // from hearth-init: Done; body: Init.Error
+	frameLog                           // from hearth-init: LogRecord; body: its Data
+	frameExpire                        // from worker: the request id
 )
 
 // Limits on what one frame may carry, in bytes.
@@ -53,6 +54,7 @@ var frameLimits = [...]struct{ header, body int }{
 	frameResponse: {header: 4 << 10, body: invocation.MaxResponse},
 	frameDone:     {header: 2 << 10, body: MaxInitError},
 	frameLog:      {header: 256, body: MaxLogRecord},
+	frameExpire:   {header: 2 << 10},
 }
 
 // A frame begins with its type, three zero bytes, and the lengths of header
@@ -66,7 +68,9 @@ const oneWrite = 64 << 10
 // keepBuffer is the largest buffer that is kept for the next frame.
 const keepBuffer = 128 << 10
 
-// frameWriter writes frames. It is for one goroutine at a time.
+// frameWriter writes frames. It is for one goroutine at a time, which is the
+// one that has something to say: a goroutine that only sends would cost each
+// frame a switch.
 type frameWriter struct {
 	w   io.Writer
 	buf []byte // frames not yet written
@@ -140,6 +144,10 @@ func (f *frameWriter) flush() error {
 	return err
 }
 
+// readBuffer is how much is read ahead of frames: heads of all, and the whole
+// of most.
+const readBuffer = 4 << 10
+
 // frameReader reads frames. It is for one goroutine at a time.
 type frameReader struct {
 	r      *bufio.Reader
@@ -153,17 +161,8 @@ type frame struct {
 	body   int    // length
 }
 
-// next reads a frame's type and header; the frame must be the wanted one.
-func (f *frameReader) next(want frameType) (frame, error) {
-	fr, err := f.any()
-	if err == nil && fr.kind != want {
-		err = fmt.Errorf("%w: frame of type %d, want %d", ErrProtocol, fr.kind, want)
-	}
-	return fr, err
-}
-
-// any reads a frame's type and header.
-func (f *frameReader) any() (frame, error) {
+// next reads a frame's type and header.
+func (f *frameReader) next() (frame, error) {
 	prefix, err := f.r.Peek(prefixSize)
 	if err != nil {
 		if len(prefix) > 0 && errors.Is(err, io.EOF) {

@@ -1,115 +1,189 @@
 package controlstream
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/hashicorp/yamux"
 )
 
 // Handler is what hearth-init does when the worker asks. Assign, Init and
-// Shutdown are called from one goroutine, Invoke from another.
+// Shutdown are called from one goroutine; Invoke and Expire from the one that
+// reads the connection, which they must not hold up.
 type Handler interface {
 	// Assign is called at most once.
 	Assign(*Assignment) error
 	// Init has a time limit; 0 is none.
 	Init(limit time.Duration) *InitReport
 	// Invoke hands the event on and returns; Respond and then Finish must
-	// follow, from any goroutine. Both arguments are valid until Finish. An
-	// error ends the session.
+	// follow, from any goroutine. Both arguments are valid until Finish; a
+	// payload over KeptPayload for as long as it is wanted. An error ends the
+	// session.
 	Invoke(in *Invoke, payload []byte) error
+	// Expire ends the invoke of that id, if it is not over yet: its time is
+	// up.
+	Expire(id string)
 	// Shutdown ends every process.
 	Shutdown(budget time.Duration)
 }
 
+// KeptPayload is the largest payload whose memory is used for the next one.
+const KeptPayload = 32 << 10
+
 // Guest is hearth-init's side of a control stream.
 type Guest struct {
-	mux     *yamux.Session
-	control stream
+	conn   io.ReadWriteCloser
+	frames frameReader
 
-	invoke   stream
-	invokeMu sync.Mutex // guards writes
+	sendMu sync.Mutex
+	out    frameWriter
 
 	stopped atomic.Bool // a shutdown was answered
-
-	logs     stream
-	logsMu   sync.Mutex
-	logBytes int64
 }
 
 // Accept takes over the connection that was dialled to the worker and says
-// hello.
-func Accept(conn net.Conn, hello Hello) (*Guest, error) {
-	mux, err := yamux.Server(newCoalescer(conn), muxConfig())
+// hello. Close of the connection must end a Read that is under way.
+func Accept(conn io.ReadWriteCloser, hello Hello) (*Guest, error) {
+	g := &Guest{
+		conn:   conn,
+		frames: frameReader{r: bufio.NewReaderSize(conn, readBuffer)},
+		out:    frameWriter{w: conn},
+	}
+	header, err := json.Marshal(hello)
+	if err == nil {
+		err = g.send(frameHello, header, nil)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("accept control stream: %w", err), conn.Close())
-	}
-	g := &Guest{mux: mux}
-	if err := g.accept(hello); err != nil {
-		return nil, errors.Join(fmt.Errorf("accept control stream: %w", err), mux.Close())
 	}
 	return g, nil
 }
 
-func (g *Guest) accept(hello Hello) error {
-	for _, to := range []*stream{&g.control, &g.invoke, &g.logs} {
-		raw, err := g.mux.AcceptStream()
-		if err != nil {
-			return err
-		}
-		*to = newStream(raw)
-	}
-	header, err := json.Marshal(hello)
-	if err != nil {
-		return err
-	}
-	return g.control.finish(frameHello, append(g.control.begin(), header...), nil)
+// send sends a frame that is not of the warm path.
+func (g *Guest) send(t frameType, header, body []byte) error {
+	g.sendMu.Lock()
+	defer g.sendMu.Unlock()
+	return g.out.finish(t, append(g.out.begin(), header...), body)
+}
+
+// ask is a control frame of the worker's: it is answered before the next one
+// is sent.
+type ask struct {
+	kind   frameType
+	header []byte
 }
 
 // Serve calls h until the connection ends or a shutdown was answered, and
 // closes it. A nil error is a shutdown. A call of h may still be under way:
 // none outlasts what it waits for, but the worker is gone first.
 func (g *Guest) Serve(h Handler) error {
-	ended := make(chan error, 2)
-	go func() { ended <- g.serveInvokes(h) }()
-	go func() { ended <- g.serveControl(h) }()
-	err := <-ended
-	_ = g.mux.Close() // returns nil always
+	// What takes time is done beside the reading, so that the end of the
+	// connection is seen at once, whatever a function is at.
+	asks := make(chan ask, 1)
+	defer close(asks)
+	failed := make(chan error, 1)
+	go func() {
+		assigned := false
+		for a := range asks {
+			if err := g.answer(h, a, &assigned); err != nil {
+				failed <- err
+				_ = g.conn.Close() // ends the reading
+				return
+			}
+		}
+	}()
+	err := g.read(h, asks)
+	select {
+	case err = <-failed:
+	default:
+	}
+	_ = g.conn.Close() // nothing is owed to the worker any more
 	if g.stopped.Load() {
 		return nil
 	}
 	return fmt.Errorf("serve control stream: %w", err)
 }
 
-func (g *Guest) serveControl(h Handler) error {
-	assigned := false
+// read reads until the connection ends.
+func (g *Guest) read(h Handler, asks chan<- ask) error {
+	var in Invoke
+	var payload []byte
 	for {
-		fr, err := g.control.any()
+		fr, err := g.frames.next()
 		if err != nil {
 			return err
+		}
+		if fr.kind != frameInvoke && fr.body > 0 {
+			return fmt.Errorf("%w: frame of type %d with a body", ErrProtocol, fr.kind)
 		}
 		switch fr.kind {
-		case frameAssign:
-			if assigned {
-				return fmt.Errorf("%w: second assignment", ErrProtocol)
+		case frameInvoke:
+			payload, err = g.invoke(h, fr, &in, payload)
+		case frameExpire:
+			var id string
+			if id, err = decodeExpire(fr.header, in.RequestID); err == nil {
+				h.Expire(id)
 			}
-			assigned = true
-			err = g.assign(h, fr.header)
-		case frameInit:
-			err = g.init(h, fr.header)
-		case frameShutdown:
-			return g.shutdown(h, fr.header)
+		case frameAssign, frameInit, frameShutdown:
+			select {
+			case asks <- ask{fr.kind, bytes.Clone(fr.header)}:
+			default:
+				err = fmt.Errorf("%w: frame of type %d before the last was answered", ErrProtocol, fr.kind)
+			}
 		default:
-			err = fmt.Errorf("%w: control frame of type %d", ErrProtocol, fr.kind)
+			err = fmt.Errorf("%w: frame of type %d", ErrProtocol, fr.kind)
 		}
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// invoke reads an event into in and payload, or more memory.
+func (g *Guest) invoke(h Handler, fr frame, in *Invoke, payload []byte) ([]byte, error) {
+	if err := decodeInvoke(fr.header, in); err != nil {
+		return nil, err
+	}
+	if cap(payload) > KeptPayload {
+		payload = nil
+	}
+	payload, err := g.frames.body(fr, payload)
+	if err != nil {
+		return nil, err
+	}
+	return payload, h.Invoke(in, payload)
+}
+
+// answer does what the worker asks for.
+func (g *Guest) answer(h Handler, a ask, assigned *bool) error {
+	switch a.kind {
+	case frameAssign:
+		if *assigned {
+			return fmt.Errorf("%w: second assignment", ErrProtocol)
+		}
+		*assigned = true
+		return g.assign(h, a.header)
+	case frameInit:
+		limit, err := decodeMillis(a.header)
+		if err != nil {
+			return err
+		}
+		report := h.Init(limit)
+		return g.send(frameInitDone, appendInitReport(nil, report), report.Error)
+	default:
+		budget, err := decodeMillis(a.header)
+		if err != nil {
+			return err
+		}
+		h.Shutdown(budget)
+		g.stopped.Store(true)
+		// Closing at once could overtake the answer: the worker closes.
+		return g.send(frameStopped, nil, nil)
 	}
 }
 
@@ -118,95 +192,41 @@ func (g *Guest) assign(h Handler, header []byte) error {
 	if err := json.Unmarshal(header, a); err != nil {
 		return fmt.Errorf("%w: assignment: %w", ErrProtocol, err)
 	}
-	reply := g.control.begin()
+	reason := ""
 	if err := h.Assign(a); err != nil {
-		reason := err.Error()
-		reply = append(reply, reason[:min(len(reason), frameLimits[frameAssigned].header)]...)
+		reason = err.Error()
 	}
-	return g.control.finish(frameAssigned, reply, nil)
-}
-
-func (g *Guest) init(h Handler, header []byte) error {
-	limit, err := decodeMillis(header)
-	if err != nil {
-		return err
-	}
-	report := h.Init(limit)
-	return g.control.finish(frameInitDone, appendInitReport(g.control.begin(), report), report.Error)
-}
-
-func (g *Guest) shutdown(h Handler, header []byte) error {
-	budget, err := decodeMillis(header)
-	if err != nil {
-		return err
-	}
-	h.Shutdown(budget)
-	if err := g.control.finish(frameStopped, g.control.begin(), nil); err != nil {
-		return err
-	}
-	g.stopped.Store(true)
-	// Closing at once could overtake the answer: the worker closes.
-	_, err = g.control.any()
-	return err
-}
-
-func (g *Guest) serveInvokes(h Handler) error {
-	var in Invoke
-	var payload []byte
-	for {
-		fr, err := g.invoke.next(frameInvoke)
-		if err != nil {
-			return err
-		}
-		if err := decodeInvoke(fr.header, &in); err != nil {
-			return err
-		}
-		if cap(payload) > keepBuffer {
-			payload = nil
-			g.invoke.raw.Shrink() // or yamux would keep the memory
-		}
-		if payload, err = g.invoke.body(fr, payload); err != nil {
-			return err
-		}
-		if err := h.Invoke(&in, payload); err != nil {
-			return err
-		}
-	}
+	return g.send(frameAssigned, []byte(reason[:min(len(reason), frameLimits[frameAssigned].header)]), nil)
 }
 
 // Respond sends the answer to the current invoke.
 func (g *Guest) Respond(r *Response, payload []byte) error {
-	g.invokeMu.Lock()
-	defer g.invokeMu.Unlock()
-	return g.invoke.finish(frameResponse, appendResponse(g.invoke.begin(), r), payload)
+	g.sendMu.Lock()
+	defer g.sendMu.Unlock()
+	return g.out.finish(frameResponse, appendResponse(g.out.begin(), r), payload)
 }
 
-// Finish says that the current invoke is over. It fills in LogBytes: what Log
-// has sent so far.
+// Finish says that the current invoke is over.
 func (g *Guest) Finish(d *Done) error {
-	g.logsMu.Lock()
-	d.LogBytes = g.logBytes
-	g.logsMu.Unlock()
 	var body []byte
 	if d.Init != nil {
 		body = d.Init.Error
 	}
-	g.invokeMu.Lock()
-	defer g.invokeMu.Unlock()
-	return g.invoke.finish(frameDone, appendDone(g.invoke.begin(), d), body)
+	g.sendMu.Lock()
+	defer g.sendMu.Unlock()
+	return g.out.finish(frameDone, appendDone(g.out.begin(), d), body)
 }
 
 // Log sends what the function wrote. It blocks while the worker does not take
 // more.
 func (g *Guest) Log(records []LogRecord) error {
-	g.logsMu.Lock()
-	defer g.logsMu.Unlock()
+	g.sendMu.Lock()
+	defer g.sendMu.Unlock()
 	for i := range records {
 		rec := &records[i]
-		if err := g.logs.add(frameLog, appendLog(g.logs.begin(), rec), rec.Data); err != nil {
+		if err := g.out.add(frameLog, appendLog(g.out.begin(), rec), rec.Data); err != nil {
 			return err
 		}
-		g.logBytes += int64(len(rec.Data))
 	}
-	return g.logs.flush()
+	return g.out.flush()
 }

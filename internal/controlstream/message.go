@@ -4,7 +4,7 @@ import "time"
 
 // Version is the version of this protocol. Worker and hearth-init come from
 // one build, so there is no negotiation: any other version is refused.
-const Version = 1
+const Version = 2
 
 // Hello is the first message of hearth-init.
 type Hello struct {
@@ -39,8 +39,6 @@ type Assignment struct {
 	// Files and Processes are the resource limits of the function.
 	Files     int `json:"files"`
 	Processes int `json:"processes"`
-	// Clock is the worker's time, for sandboxes whose clock may be stale.
-	Clock time.Time `json:"clock"`
 }
 
 // InitReport says how an init phase ended.
@@ -59,9 +57,9 @@ type InitReport struct {
 type Invoke struct {
 	RequestID   string
 	FunctionARN string
-	// DeadlineMs is Unix time in milliseconds. hearth-init ends an invoke
-	// that is not over by then; the worker keeps a later deadline of its own,
-	// because hearth-init cannot be trusted to.
+	// DeadlineMs is Unix time in milliseconds; 0 is none. The Session tells
+	// hearth-init to end an invoke that is not over by then; the worker keeps
+	// a later deadline, because hearth-init cannot be trusted to.
 	DeadlineMs    int64
 	TraceID       string
 	ClientContext []byte
@@ -107,8 +105,6 @@ type Done struct {
 	Duration time.Duration
 	// Init is set when init ran again inside this invoke.
 	Init *InitReport
-	// LogBytes is how many log bytes hearth-init has sent so far.
-	LogBytes int64
 }
 
 // LogRecord is a line, or a piece of one, that the function wrote.

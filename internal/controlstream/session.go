@@ -9,8 +9,6 @@ import (
 	"net"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/yamux"
 )
 
 // ErrClosed is returned once a session was closed by its owner.
@@ -25,9 +23,9 @@ const initGrace = 2 * time.Second
 
 // Options are the worker's.
 type Options struct {
-	// Logs is called, from one goroutine, with each log record. While it does
-	// not return, the function is held up at its next write. It must not call
-	// Close.
+	// Logs is called, from one goroutine, with each log record. It must not
+	// block for long: until it returns nothing else is received. It must not
+	// call Close.
 	Logs func(LogRecord)
 }
 
@@ -36,67 +34,48 @@ type Options struct {
 // Close and Closed at any time. When a call's context ends, or the peer
 // breaks the protocol, the session is over: the framing is lost with it.
 type Session struct {
-	mux  *yamux.Session
-	logs *logReceiver
+	conn net.Conn
+
+	sendMu sync.Mutex
+	out    frameWriter
 
 	controlMu sync.Mutex
-	control   stream
+	invokeMu  sync.Mutex
+	current   string      // request id of the invoke under way
+	early     *Done       // received by DoneSoon, for WaitDone
+	soon      *time.Timer // DoneSoon's
 
-	invokeMu sync.Mutex
-	invoke   stream
-	current  string // request id of the invoke under way
+	in receiver
+
+	expiry expiry
 
 	failMu sync.Mutex
 	cause  error
-}
-
-// stream is one yamux stream with its framing.
-type stream struct {
-	raw *yamux.Stream
-	frameReader
-	frameWriter
-}
-
-func newStream(raw *yamux.Stream) stream {
-	return stream{
-		raw:         raw,
-		frameReader: frameReader{r: bufio.NewReaderSize(raw, 2<<10)},
-		frameWriter: frameWriter{w: raw},
-	}
+	closed chan struct{}
 }
 
 // Open takes over the connection that a hearth-init has dialled and waits for
 // its Hello. On error the connection is closed.
 func Open(ctx context.Context, conn net.Conn, opt Options) (*Session, Hello, error) {
-	mux, err := yamux.Client(&strictReader{coalescer: *newCoalescer(conn)}, muxConfig())
+	s := &Session{conn: conn, out: frameWriter{w: conn}, closed: make(chan struct{})}
+	s.in.init(bufio.NewReaderSize(conn, readBuffer), opt.Logs)
+	hello, err := s.hello(ctx)
 	if err != nil {
-		return nil, Hello{}, errors.Join(fmt.Errorf("open control stream: %w", err), conn.Close())
+		s.fail(err)
+		return nil, Hello{}, fmt.Errorf("open control stream: %w", s.failed(err))
 	}
-	s := &Session{mux: mux}
-	hello, err := s.open(ctx, opt)
-	if err != nil {
-		return nil, Hello{}, errors.Join(fmt.Errorf("open control stream: %w", err), s.Close())
-	}
+	go func() { defer close(s.in.ended); s.fail(s.in.run()) }()
 	return s, hello, nil
 }
 
-func (s *Session) open(ctx context.Context, opt Options) (Hello, error) {
+func (s *Session) hello(ctx context.Context) (Hello, error) {
 	defer s.watch(ctx)()
-	for _, to := range []*stream{&s.control, &s.invoke} {
-		raw, err := s.mux.OpenStream()
-		if err != nil {
-			return Hello{}, s.failed(err)
-		}
-		*to = newStream(raw)
-	}
-	raw, err := s.mux.OpenStream()
+	fr, err := s.in.frames.next()
 	if err != nil {
-		return Hello{}, s.failed(err)
+		return Hello{}, err
 	}
-	s.logs = newLogReceiver(raw, opt.Logs, s.fail)
-	fr, err := s.control.next(frameHello)
-	if err != nil {
-		return Hello{}, s.failed(err)
+	if fr.kind != frameHello {
+		return Hello{}, fmt.Errorf("%w: frame of type %d before hello", ErrProtocol, fr.kind)
 	}
 	var hello Hello
 	if err := json.Unmarshal(fr.header, &hello); err != nil {
@@ -116,12 +95,12 @@ func (s *Session) Assign(ctx context.Context, a *Assignment) error {
 	if err != nil {
 		return fmt.Errorf("assign: %w", err)
 	}
-	fr, err := s.ask(ctx, frameAssign, frameAssigned, func(b []byte) []byte { return append(b, header...) })
+	got, err := s.ask(ctx, frameAssign, frameAssigned, header)
 	if err != nil {
 		return fmt.Errorf("assign: %w", err)
 	}
-	if len(fr.header) > 0 {
-		return fmt.Errorf("assign: refused by hearth-init: %q", fr.header)
+	if len(got.header) > 0 {
+		return fmt.Errorf("assign: refused by hearth-init: %q", got.header)
 	}
 	return nil
 }
@@ -137,134 +116,56 @@ func (s *Session) Init(ctx context.Context) (*InitReport, error) {
 		ctx, cancel = withGrace(ctx, initGrace)
 		defer cancel()
 	}
-	s.controlMu.Lock()
-	defer s.controlMu.Unlock()
-	defer s.watch(ctx)()
-	fr, err := s.askLocked(frameInit, frameInitDone, func(b []byte) []byte { return appendMillis(b, limit) })
+	got, err := s.ask(ctx, frameInit, frameInitDone, appendMillis(nil, limit))
 	if err != nil {
 		return nil, fmt.Errorf("init: %w", err)
 	}
-	report, err := decodeInitReport(fr.header)
-	if err == nil {
-		report.Error, err = s.control.body(fr, nil)
-	}
+	report, err := decodeInitReport(got.header)
 	if err != nil {
 		return nil, fmt.Errorf("init: %w", s.failed(err))
 	}
+	report.Error = got.body
 	return report, nil
-}
-
-// Invoke hands the runtime an event and returns its answer, or how it failed.
-// Its time limit is in.DeadlineMs; that of ctx should be somewhat later.
-// WaitDone must follow.
-func (s *Session) Invoke(ctx context.Context, in *Invoke, payload []byte) (*Response, []byte, error) {
-	s.invokeMu.Lock()
-	defer s.invokeMu.Unlock()
-	if s.current != "" {
-		return nil, nil, fmt.Errorf("invoke: %w", ErrBusy)
-	}
-	defer s.watch(ctx)()
-	if err := s.invoke.finish(frameInvoke, appendInvoke(s.invoke.begin(), in), payload); err != nil {
-		return nil, nil, fmt.Errorf("invoke: %w", s.failed(err))
-	}
-	s.current = in.RequestID
-	resp, answer, err := s.response()
-	if err != nil {
-		return nil, nil, fmt.Errorf("invoke: %w", s.failed(err))
-	}
-	return resp, answer, nil
-}
-
-func (s *Session) response() (*Response, []byte, error) {
-	fr, err := s.invoke.next(frameResponse)
-	if err != nil {
-		return nil, nil, err
-	}
-	resp, err := decodeResponse(fr.header, s.current)
-	if err != nil {
-		return nil, nil, err
-	}
-	answer, err := s.invoke.body(fr, nil)
-	if fr.body > keepBuffer {
-		s.invoke.raw.Shrink() // or yamux would keep the memory
-	}
-	return resp, answer, err
-}
-
-// WaitDone returns when the runtime has asked for the next event or has
-// ended, and every log byte up to then was given to Options.Logs.
-func (s *Session) WaitDone(ctx context.Context) (*Done, error) {
-	s.invokeMu.Lock()
-	defer s.invokeMu.Unlock()
-	defer s.watch(ctx)()
-	done, err := s.done()
-	if err != nil {
-		return nil, fmt.Errorf("wait for the end of the invoke: %w", s.failed(err))
-	}
-	s.current = ""
-	return done, nil
-}
-
-func (s *Session) done() (*Done, error) {
-	fr, err := s.invoke.next(frameDone)
-	if err != nil {
-		return nil, err
-	}
-	done, err := decodeDone(fr.header, s.current)
-	if err != nil {
-		return nil, err
-	}
-	if done.Init == nil && fr.body > 0 {
-		return nil, fmt.Errorf("%w: body without init report", ErrProtocol)
-	}
-	if done.Init != nil {
-		if done.Init.Error, err = s.invoke.body(fr, nil); err != nil {
-			return nil, err
-		}
-	}
-	return done, s.logs.wait(done.LogBytes)
 }
 
 // Shutdown asks hearth-init to end every process, within the budget for those
 // that may end by themselves, and waits until it has.
 func (s *Session) Shutdown(ctx context.Context, budget time.Duration) error {
-	_, err := s.ask(ctx, frameShutdown, frameStopped, func(b []byte) []byte { return appendMillis(b, budget) })
-	if err != nil {
+	if _, err := s.ask(ctx, frameShutdown, frameStopped, appendMillis(nil, budget)); err != nil {
 		return fmt.Errorf("shut down: %w", err)
 	}
 	return nil
 }
 
-// ask sends one control frame and reads its answer.
-func (s *Session) ask(ctx context.Context, kind, want frameType, header func([]byte) []byte) (frame, error) {
+// ask sends one control frame and waits for its answer.
+func (s *Session) ask(ctx context.Context, kind, want frameType, header []byte) (reply, error) {
 	s.controlMu.Lock()
 	defer s.controlMu.Unlock()
 	defer s.watch(ctx)()
-	return s.askLocked(kind, want, header)
-}
-
-func (s *Session) askLocked(kind, want frameType, header func([]byte) []byte) (frame, error) {
-	if err := s.control.finish(kind, header(s.control.begin()), nil); err != nil {
-		return frame{}, s.failed(err)
-	}
-	fr, err := s.control.next(want)
+	s.in.expectReply(want)
+	s.sendMu.Lock()
+	err := s.out.finish(kind, append(s.out.begin(), header...), nil)
+	s.sendMu.Unlock()
 	if err != nil {
-		return frame{}, s.failed(err)
+		return reply{}, s.failed(err)
 	}
-	return fr, nil
+	select {
+	case got := <-s.in.replies:
+		return got, nil
+	case <-s.closed:
+		return reply{}, s.reason()
+	}
 }
 
-// Close ends the session and its connection, and waits for its goroutines.
+// Close ends the session and its connection, and waits for its goroutine.
 func (s *Session) Close() error {
 	s.fail(ErrClosed)
-	if s.logs != nil {
-		<-s.logs.ended
-	}
+	<-s.in.ended
 	return nil
 }
 
 // Closed is closed once the connection is gone, whoever ended it.
-func (s *Session) Closed() <-chan struct{} { return s.mux.CloseChan() }
+func (s *Session) Closed() <-chan struct{} { return s.closed }
 
 // watch ends the session when ctx ends before the returned function is
 // called.
@@ -279,19 +180,27 @@ func (s *Session) watch(ctx context.Context) (stop func()) {
 // fail ends the session for the given cause; the first one counts.
 func (s *Session) fail(cause error) {
 	s.failMu.Lock()
-	if s.cause == nil {
-		s.cause = cause
+	defer s.failMu.Unlock()
+	if s.cause != nil {
+		return
 	}
-	s.failMu.Unlock()
-	_ = s.mux.Close() // returns nil always
+	s.cause = cause
+	s.expiry.stop()
+	_ = s.conn.Close() // whatever was under way is lost anyway
+	close(s.closed)
+}
+
+// reason is why the session has ended.
+func (s *Session) reason() error {
+	s.failMu.Lock()
+	defer s.failMu.Unlock()
+	return s.cause
 }
 
 // failed ends the session because of err and returns the root cause.
 func (s *Session) failed(err error) error {
 	s.fail(err)
-	s.failMu.Lock()
-	defer s.failMu.Unlock()
-	return s.cause
+	return s.reason()
 }
 
 // withGrace returns a context that ends with ctx if that is cancelled, and

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +26,8 @@ type echo struct {
 	assigned chan *Assignment
 	logs     [][]byte      // written during each invoke
 	block    chan struct{} // if not nil, invokes wait for it
+	expired  chan string   // gets the ids of requests whose time is up
+	silent   atomic.Bool   // invokes get no answer
 }
 
 func (e *echo) Assign(a *Assignment) error {
@@ -42,6 +46,9 @@ func (e *echo) Invoke(in *Invoke, payload []byte) error {
 	if e.block != nil {
 		<-e.block
 	}
+	if e.silent.Load() {
+		return nil
+	}
 	if err := e.guest.Respond(&Response{RequestID: in.RequestID, Status: StatusSuccess}, payload); err != nil {
 		return err
 	}
@@ -57,6 +64,12 @@ func (e *echo) Invoke(in *Invoke, payload []byte) error {
 		done.Init = &InitReport{Status: StatusExited, Error: []byte("again")}
 	}
 	return e.guest.Finish(done)
+}
+
+func (e *echo) Expire(id string) {
+	if e.expired != nil {
+		e.expired <- id
+	}
 }
 
 func (e *echo) Shutdown(time.Duration) {}
@@ -147,8 +160,8 @@ func TestSession(t *testing.T) {
 			t.Fatalf("done: %+v, %v", done, err)
 		}
 		mu.Lock()
-		if int64(logged.Len()) != done.LogBytes || logged.Len() != (i+1)*(MaxLogRecord+4) {
-			t.Errorf("%d log bytes at done, which says %d", logged.Len(), done.LogBytes)
+		if want := (i + 1) * (MaxLogRecord + 4); logged.Len() != want {
+			t.Errorf("%d log bytes at done, want %d", logged.Len(), want)
 		}
 		mu.Unlock()
 	}
@@ -192,6 +205,75 @@ func TestContextEnds(t *testing.T) {
 	<-served
 }
 
+// TestExpiry: hearth-init is told when the time of a request is up, and not
+// before; a request that is over has no time any more.
+func TestExpiry(t *testing.T) {
+	h := &echo{expired: make(chan string, 1)}
+	s, served := connect(t, h, Options{})
+	soon := func() int64 { return time.Now().Add(50 * time.Millisecond).UnixMilli() }
+	if _, _, err := s.Invoke(t.Context(), &Invoke{RequestID: "over", DeadlineMs: soon()}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if !s.DoneSoon(time.Minute) || !s.DoneSoon(0) {
+		t.Error("the end has not come")
+	}
+	if _, err := s.WaitDone(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.silent.Store(true)
+	ended := make(chan error, 1)
+	at := soon()
+	go func() {
+		_, _, err := s.Invoke(t.Context(), &Invoke{RequestID: "late", DeadlineMs: at}, nil)
+		ended <- err
+	}()
+	if id := <-h.expired; id != "late" || time.Now().UnixMilli() < at {
+		t.Errorf("%q expired, %d ms early", id, at-time.Now().UnixMilli())
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v, want %v", err, ErrClosed)
+	}
+	<-served
+}
+
+// TestDoneSoonWaits no longer than it is told, and leaves the session whole.
+func TestDoneSoonWaits(t *testing.T) {
+	ours, theirs := socketPair(t)
+	finish := make(chan struct{})
+	go func() {
+		g, err := Accept(theirs, Hello{Protocol: Version})
+		if err == nil {
+			_, err = g.frames.next() // the invoke
+		}
+		if err == nil {
+			err = g.Respond(&Response{RequestID: "x", Status: StatusSuccess}, nil)
+			<-finish
+			err = errors.Join(err, g.Finish(&Done{RequestID: "x"}))
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}()
+	s, _, err := Open(t.Context(), ours, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, _, err := s.Invoke(t.Context(), &Invoke{RequestID: "x"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if s.DoneSoon(time.Millisecond) {
+		t.Error("done too early")
+	}
+	close(finish)
+	if _, err := s.WaitDone(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTooLargeToSend(t *testing.T) {
 	s, _ := connect(t, &echo{}, Options{})
 	if _, _, err := s.Invoke(t.Context(), &Invoke{RequestID: "x"}, make([]byte, invocation.MaxRequest+1)); err == nil {
@@ -214,20 +296,20 @@ func TestHostileGuest(t *testing.T) {
 		"done of another": func(g *Guest) error { return respond(g, good, &Done{RequestID: "y"}) },
 		"negative time":   func(g *Guest) error { return respond(g, good, &Done{RequestID: "x", Duration: -1}) },
 		"done first":      func(g *Guest) error { return g.Finish(&Done{RequestID: "x"}) },
-		"extra stream":    func(g *Guest) error { _, err := g.mux.OpenStream(); return err },
-		"ping":            func(g *Guest) error { _, err := g.mux.Ping(); return err },
-		"go away":         func(g *Guest) error { return g.mux.GoAway() },
-		"closed stream":   func(g *Guest) error { return g.logs.raw.Close() },
-		"reset":           func(g *Guest) error { return g.mux.Close() },
-		"unknown frame":   func(g *Guest) error { _, err := g.invoke.raw.Write(make([]byte, 12)); return err },
+		"two answers":     func(g *Guest) error { return errors.Join(g.Respond(good, nil), g.Respond(good, nil)) },
+		"two ends": func(g *Guest) error {
+			return errors.Join(respond(g, good, &Done{RequestID: "x"}), g.Finish(&Done{RequestID: "x"}))
+		},
+		"hang up":        func(g *Guest) error { return g.conn.Close() },
+		"unknown frame":  func(g *Guest) error { _, err := g.conn.Write(make([]byte, 12)); return err },
+		"worker's frame": func(g *Guest) error { return g.send(frameInvoke, appendInvoke(nil, &Invoke{}), nil) },
+		"hello again":    func(g *Guest) error { return g.send(frameHello, nil, nil) },
+		"answer unasked": func(g *Guest) error { return g.send(frameStopped, nil, nil) },
 		"huge frame": func(g *Guest) error {
-			_, err := g.invoke.raw.Write([]byte{byte(frameResponse), 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff})
+			_, err := g.conn.Write([]byte{byte(frameResponse), 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff})
 			return err
 		},
-		"log on the wrong stream": func(g *Guest) error {
-			return g.invoke.finish(frameLog, appendLog(g.invoke.begin(), &LogRecord{}), nil)
-		},
-		"answer on the log stream": func(g *Guest) error { return g.logs.finish(frameStopped, g.logs.begin(), nil) },
+		"log with a bad head": func(g *Guest) error { return g.send(frameLog, []byte{9}, nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			ours, theirs := socketPair(t)
@@ -237,18 +319,19 @@ func TestHostileGuest(t *testing.T) {
 				g, err := Accept(theirs, Hello{Protocol: Version})
 				if err == nil {
 					_ = attack(g) // may fail half way, as the worker hangs up
-					<-g.mux.CloseChan()
+					_, _ = io.Copy(io.Discard, theirs)
 				}
 			}()
 			s, _, err := Open(t.Context(), ours, Options{})
 			if err == nil {
-				if _, _, err = s.Invoke(t.Context(), &Invoke{RequestID: "x"}, nil); err == nil {
+				_, _, err = s.Invoke(t.Context(), &Invoke{RequestID: "x"}, nil)
+				if err == nil {
 					_, err = s.WaitDone(t.Context())
 				}
 				<-s.Closed()
 				_ = s.Close()
 			}
-			if err == nil {
+			if err == nil && name != "two ends" { // whose second comes too late to be an error of the first
 				t.Error("no error")
 			}
 			<-ended
@@ -261,8 +344,8 @@ func TestOtherVersion(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if g, err := Accept(theirs, Hello{Protocol: Version + 1}); err == nil {
-			<-g.mux.CloseChan()
+		if _, err := Accept(theirs, Hello{Protocol: Version + 1}); err == nil {
+			_, _ = io.Copy(io.Discard, theirs)
 		}
 	}()
 	if _, _, err := Open(t.Context(), ours, Options{}); !errors.Is(err, ErrProtocol) {

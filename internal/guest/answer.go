@@ -1,8 +1,8 @@
 package guest
 
 import (
+	"bytes"
 	"encoding/json"
-	"net"
 	"strconv"
 
 	"hearth/internal/controlstream"
@@ -16,8 +16,10 @@ var reasons = map[int]string{
 	413: "Request Entity Too Large", 431: "Request Header Fields Too Large",
 }
 
+var acceptedBytes = []byte(accepted)
+
 func (c *conn) accept() error {
-	_, err := c.Write([]byte(accepted))
+	_, err := c.Write(acceptedBytes)
 	return err
 }
 
@@ -51,11 +53,9 @@ func (c *conn) writeAnswer(status int, contentType, body string) error {
 	return err
 }
 
-// oneWrite is the size up to which an event is copied behind its head.
-const oneWrite = 32 << 10
-
-// writeEvent answers a call of next. It may block for as long as the runtime
-// does not read. buf is scratch space; the grown one is returned.
+// writeEvent answers a call of next, without a wait: what the runtime does
+// not take at once is written by a goroutine of its own. buf is scratch space;
+// the grown one is returned.
 func (c *conn) writeEvent(buf []byte, in *controlstream.Invoke, payload []byte) ([]byte, error) {
 	b := append(buf[:0], "HTTP/1.1 200 OK"...)
 	contentType := in.ContentType
@@ -77,13 +77,21 @@ func (c *conn) writeEvent(buf []byte, in *controlstream.Invoke, payload []byte) 
 	b = strconv.AppendInt(b, int64(len(payload)), 10)
 	b = append(b, "\r\n\r\n"...)
 	c.waiting.Store(false)
-	if len(payload) <= oneWrite {
-		b = append(b, payload...)
-		_, err := c.Write(b)
-		return b, err
+	if len(payload) > controlstream.KeptPayload {
+		head := bytes.Clone(b)
+		go func() {
+			if _, err := c.Write(head); err == nil {
+				_, _ = c.Write(payload) // a failure is the runtime's affair
+			}
+		}()
+		return b, nil
 	}
-	parts := net.Buffers{b, payload}
-	_, err := parts.WriteTo(c.Conn)
+	b = append(b, payload...)
+	n, err := c.tryWrite(b)
+	if err == nil && n < len(b) {
+		rest := bytes.Clone(b[n:])
+		go func() { _, _ = c.Write(rest) }()
+	}
 	return b, err
 }
 

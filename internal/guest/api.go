@@ -74,8 +74,7 @@ func (c *conn) handleResponse() error {
 		resp.Status, resp.ErrorType = controlstream.StatusError, platformErrorType(trail.errorType)
 		body = trailerError(trail)
 	}
-	c.s.life.answer(c, resp, body)
-	return c.accept()
+	return c.s.life.answerAccept(c, resp, body)
 }
 
 // trailerError is what the caller gets when a runtime failed in the middle of
@@ -115,8 +114,7 @@ func (c *conn) handleError() error {
 	if c.req.contentType == causeContentType {
 		body, resp.ContentType = withoutCause(body), ""
 	}
-	c.s.life.answer(c, resp, body)
-	return c.accept()
+	return c.s.life.answerAccept(c, resp, body)
 }
 
 // handleInitError takes the report that init failed.

@@ -1,11 +1,9 @@
 package guest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"os"
 	"time"
 
@@ -59,9 +57,9 @@ type guest struct {
 	life  *lifecycle
 	warm  *prewarmed // until the first start
 	fn    *controlstream.Assignment
-	skew  time.Duration // how far the worker's clock is ahead of ours
 	procs *processes
 
+	poller *poller
 	stream *controlstream.Guest
 }
 
@@ -84,21 +82,22 @@ func Run(cfg Config) error {
 	go g.procs.reapForever()
 	defer g.procs.killAll()
 
-	// Without TCP keep-alive, which loopback does not need: fewer system
-	// calls, no timers.
-	ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", cfg.API)
+	poller, err := newPoller()
+	if err != nil {
+		return err
+	}
+	g.poller = poller
+	go poller.run()
+	srv, err := newServer(poller, cfg.API)
 	if err != nil {
 		return fmt.Errorf("serve the Runtime API: %w", err)
 	}
-	defer func() { _ = ln.Close() }() // nothing is lost by then
-	srv := &server{ln: ln, conns: make(map[*conn]struct{})}
-	g.life = &lifecycle{procs: g.procs, launch: g.launch, closeConns: srv.closeConns}
-	srv.life = g.life
-	go srv.serve()
+	g.life = &lifecycle{poller: poller, procs: g.procs, launch: g.launch, closeConns: srv.closeConns}
+	srv.start(g.life)
 
 	// Dialled first: what the sandbox uses by now is its own, and what it uses
 	// beyond is counted as the function's, the runtime included.
-	nc, err := net.Dial("unix", cfg.Control)
+	nc, err := dialUnix(poller, cfg.Control)
 	if err != nil {
 		return fmt.Errorf("dial the worker: %w", err)
 	}
@@ -122,10 +121,6 @@ func (g *guest) Assign(a *controlstream.Assignment) error {
 	if a.Files <= 0 || a.Processes <= 0 {
 		return fmt.Errorf("resource limits are %d files, %d processes: must be positive", a.Files, a.Processes)
 	}
-	// Clocks differ by the time the message took; only a stale one matters.
-	if skew := time.Until(a.Clock); !a.Clock.IsZero() && skew.Abs() > time.Second {
-		g.skew = skew
-	}
 	for _, m := range a.Mounts {
 		if err := g.cfg.Mount(m); err != nil {
 			return fmt.Errorf("mount %s: %w", m.Target, err)
@@ -143,14 +138,11 @@ func (g *guest) Init(limit time.Duration) *controlstream.InitReport { return g.l
 
 // Invoke implements controlstream.Handler.
 func (g *guest) Invoke(in *controlstream.Invoke, payload []byte) error {
-	var deadline time.Time
-	if in.DeadlineMs > 0 {
-		// From here on monotonic: a step of the clock changes nothing.
-		now := time.Now()
-		deadline = now.Add(time.UnixMilli(in.DeadlineMs).Sub(now.Add(g.skew)))
-	}
-	return g.life.beginInvoke(in, payload, deadline)
+	return g.life.beginInvoke(in, payload)
 }
+
+// Expire implements controlstream.Handler.
+func (g *guest) Expire(id string) { g.life.expire(id) }
 
 // Shutdown implements controlstream.Handler.
 func (g *guest) Shutdown(time.Duration) { g.life.shutdown() }

@@ -126,7 +126,7 @@ func assignment() *controlstream.Assignment {
 		FunctionName: "f", FunctionVersion: "$LATEST", Handler: "app.handler",
 		CustomerEnv: map[string]string{"COLOUR": "green"},
 		PlatformEnv: map[string]string{"AWS_LAMBDA_FUNCTION_NAME": "f"},
-		UID:         testUID, GID: testGID, Files: 256, Processes: 256, Clock: time.Now(),
+		UID:         testUID, GID: testGID, Files: 256, Processes: 256,
 	}
 }
 

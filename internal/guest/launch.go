@@ -61,7 +61,7 @@ func (g *guest) startRuntime(prog program) (*started, error) {
 		return nil, fmt.Errorf("open %s: %w", os.DevNull, err)
 	}
 	defer unix.Close(null)
-	logs, out, err := newLogPipe(g.sendLogs)
+	logs, out, err := newLogPipe(g.poller, g.sendLogs)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (g *guest) startRuntime(prog program) (*started, error) {
 	prog.files = append([]uintptr{uintptr(null), uintptr(out), uintptr(out)}, prog.files...)
 	proc, err := g.procs.start(prog)
 	if err != nil {
-		_ = logs.file.Close()
+		logs.free()
 		return nil, err
 	}
 	return &started{proc: proc, logs: logs}, nil
@@ -160,4 +160,4 @@ func (p *prewarmed) handOver(a *controlstream.Assignment, env map[string]string,
 }
 
 // discard frees what is left of a prewarmed runtime that was killed.
-func (p *prewarmed) discard() { _ = p.logs.file.Close() }
+func (p *prewarmed) discard() { p.logs.free() }

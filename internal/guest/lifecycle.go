@@ -36,6 +36,7 @@ type reporter interface {
 // function never happens under mu: reading its bodies, writing its events.
 type lifecycle struct {
 	worker reporter
+	poller *poller
 	procs  *processes
 	// launch starts the runtime; the lifecycle owns the result.
 	launch func() (*started, *failure)
@@ -50,14 +51,12 @@ type lifecycle struct {
 	initError *failure                       // what the runtime posted
 
 	// The invoke under way, until it is done.
-	invoke   *controlstream.Invoke
-	payload  []byte
-	claimer  *conn // that is giving the answer
-	begun    time.Time
-	took     time.Duration
-	inner    *controlstream.InitReport // of the init inside this invoke
-	deadline time.Time
-	timer    *time.Timer
+	invoke  *controlstream.Invoke
+	payload []byte
+	claimer *conn // that is giving the answer
+	begun   time.Time
+	took    time.Duration
+	inner   *controlstream.InitReport // of the init inside this invoke
 
 	waiter *conn  // whose call of next is unanswered
 	event  []byte // buffer of the head of events, for the invoke loop
@@ -140,6 +139,7 @@ func (l *lifecycle) next(c *conn) (*refusal, error) {
 		return badTransition(l.phase, phaseReady.String()), nil
 	case l.phase == phaseInit:
 		l.phase = phaseReady
+		l.poller.warm.Store(true)
 		l.initSucceededLocked()
 	case l.phase == phaseReady:
 		if l.waiter != nil { // its client has given up, or is not sane
@@ -202,7 +202,7 @@ func (l *lifecycle) gone(c *conn) {
 
 // beginInvoke hands an event to the runtime, starting it again if there is
 // none. An error is the worker's: it has broken the protocol.
-func (l *lifecycle) beginInvoke(in *controlstream.Invoke, payload []byte, deadline time.Time) error {
+func (l *lifecycle) beginInvoke(in *controlstream.Invoke, payload []byte) error {
 	l.mu.Lock()
 	if l.invoke != nil || l.initDone != nil {
 		l.mu.Unlock()
@@ -210,7 +210,6 @@ func (l *lifecycle) beginInvoke(in *controlstream.Invoke, payload []byte, deadli
 	}
 	l.invoke, l.payload = in, payload
 	l.begun, l.took, l.inner = time.Time{}, 0, nil
-	l.setDeadlineLocked(deadline)
 	switch {
 	case l.phase == phaseStopped:
 		defer l.mu.Unlock()
@@ -228,24 +227,12 @@ func (l *lifecycle) beginInvoke(in *controlstream.Invoke, payload []byte, deadli
 	}
 }
 
-func (l *lifecycle) setDeadlineLocked(deadline time.Time) {
-	l.deadline = deadline
-	if deadline.IsZero() {
-		return
-	}
-	if l.timer == nil {
-		l.timer = time.AfterFunc(time.Until(deadline), l.expire)
-		return
-	}
-	l.timer.Reset(time.Until(deadline))
-}
-
-// expire ends an invoke whose time is up.
-func (l *lifecycle) expire() {
+// expire ends the invoke of that id, if it is not over yet: its time is up.
+func (l *lifecycle) expire(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.invoke == nil || l.deadline.IsZero() || time.Now().Before(l.deadline) {
-		return // the timer of an invoke that is over
+	if l.invoke == nil || l.invoke.RequestID != id {
+		return
 	}
 	owed := l.phase != phaseAnswered
 	l.markEndLocked()
@@ -352,13 +339,36 @@ func (l *lifecycle) release(c *conn) {
 func (l *lifecycle) answer(c *conn, resp *controlstream.Response, body []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.takeAnswerLocked(c) {
+		l.respondLocked(resp, body)
+	}
+}
+
+// answerAccept is answer, and tells the runtime so: first, for it can go on
+// to call next while the worker is told. Under mu, so that its next cannot
+// overtake the answer; and so without a wait.
+func (l *lifecycle) answerAccept(c *conn, resp *controlstream.Response, body []byte) error {
+	l.mu.Lock()
+	taken := l.takeAnswerLocked(c)
+	n, err := c.tryWrite(acceptedBytes)
+	if taken {
+		l.respondLocked(resp, body)
+	}
+	l.mu.Unlock()
+	if err == nil && n < len(acceptedBytes) {
+		_, err = c.Write(acceptedBytes[n:])
+	}
+	return err
+}
+
+func (l *lifecycle) takeAnswerLocked(c *conn) bool {
 	if l.claimer != c || l.phase != phaseRunning {
-		return
+		return false
 	}
 	l.claimer = nil
 	l.markEndLocked()
 	l.phase = phaseAnswered
-	l.respondLocked(resp, body)
+	return true
 }
 
 // markEndLocked takes the function's time, once.
@@ -379,15 +389,13 @@ func (l *lifecycle) respondLocked(resp *controlstream.Response, body []byte) {
 func (l *lifecycle) finishLocked(alive bool) {
 	done := &controlstream.Done{RequestID: l.invoke.RequestID, Alive: alive, Duration: l.took, Init: l.inner}
 	l.invoke, l.payload, l.inner = nil, nil, nil
-	if l.timer != nil {
-		l.timer.Stop()
-	}
 	_ = l.worker.Finish(done)
 }
 
 // endLocked kills whatever the function started and sends its last words.
 func (l *lifecycle) endLocked() {
 	l.phase = phaseStopped
+	l.poller.warm.Store(false)
 	l.waiter, l.claimer, l.initError = nil, nil, nil
 	rt := l.runtime
 	l.runtime = nil

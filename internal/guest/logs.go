@@ -2,10 +2,9 @@ package guest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
-	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,13 +28,14 @@ type logSink func([]controlstream.LogRecord) error
 // Nothing is read ahead of what the worker takes, so a function that floods
 // it is held up in its own write.
 type logPipe struct {
-	send logSink
-	file *os.File // the read end, non-blocking
-	raw  syscall.RawConn
-	done chan struct{} // closed when pump has ended
+	send   logSink
+	done   chan struct{} // closed when pump has ended
+	poller *poller
+	watch  *watch // of fd; close notifies it, too
 
 	mu      sync.Mutex
-	fd      int
+	fd      int  // the read end, non-blocking
+	over    bool // close was called
 	request string
 	buf     []byte // what was read and not yet sent: less than a line
 	records []controlstream.LogRecord
@@ -43,54 +43,60 @@ type logPipe struct {
 
 // newLogPipe returns a pipe and its write end, which is to be closed once the
 // runtime has it.
-func newLogPipe(send logSink) (*logPipe, int, error) {
+func newLogPipe(p *poller, send logSink) (*logPipe, int, error) {
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
 		return nil, 0, fmt.Errorf("make log pipe: %w", err)
 	}
-	l := &logPipe{
-		send: send,
-		fd:   fds[0],
-		buf:  make([]byte, 0, minLogBuffer),
-		done: make(chan struct{}),
-	}
 	// The ends have flags of their own: the function's end blocks.
+	var w *watch
 	err := unix.SetNonblock(fds[0], true)
-	l.file = os.NewFile(uintptr(fds[0]), "log")
 	if err == nil {
-		l.raw, err = l.file.SyscallConn()
+		w, err = p.add(fds[0])
 	}
 	if err != nil {
-		_ = l.file.Close()
-		_ = unix.Close(fds[1])
-		return nil, 0, fmt.Errorf("make log pipe: %w", err)
+		return nil, 0, errors.Join(fmt.Errorf("make log pipe: %w", err), unix.Close(fds[0]), unix.Close(fds[1]))
 	}
-	return l, fds[1], nil
+	return &logPipe{
+		send:   send,
+		poller: p,
+		watch:  w,
+		fd:     fds[0],
+		buf:    make([]byte, 0, minLogBuffer),
+		done:   make(chan struct{}),
+	}, fds[1], nil
 }
 
-// pump passes on what is written until the pipe is closed on either side, or
-// the worker is gone.
+// pump passes on what is written until every writer is gone, close was
+// called, or the worker is gone.
 func (l *logPipe) pump() {
 	defer close(l.done)
-	for more := true; more; {
-		err := l.raw.Read(func(uintptr) bool {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			var n int
-			n, more = l.read(maxLogBuffer)
-			return n > 0 || !more
-		})
-		if err != nil {
-			return
+	for range l.watch.ready {
+		for again := true; again; {
+			var open bool
+			if again, open = l.readOnce(); !open {
+				return
+			}
 		}
 	}
+}
+
+// readOnce says whether there may be more now, and ever.
+func (l *logPipe) readOnce() (again, open bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		return false, false
+	}
+	n, open := l.read(maxLogBuffer)
+	return n > 0, open
 }
 
 // read reads and sends once, at most limit bytes. n is 0 when there is
 // nothing to be read now; more is false when there never will be.
 func (l *logPipe) read(limit int) (n int, more bool) {
 	room := l.buf[len(l.buf):cap(l.buf)]
-	n, err := unix.Read(l.fd, room[:min(len(room), limit)])
+	n, err := rawRead(l.fd, room[:min(len(room), limit)])
 	switch {
 	case err == unix.EAGAIN || err == unix.EINTR:
 		return 0, true
@@ -165,9 +171,20 @@ func (l *logPipe) setRequest(id string) {
 	l.mu.Unlock()
 }
 
-// close drains the pipe and ends pump. Every writer must be dead.
+// close drains the pipe and ends pump, which must have been started. Every
+// process that might write is dead.
 func (l *logPipe) close() {
 	l.drain()
-	_ = l.file.Close() // a pipe's read end: nothing to lose
+	l.mu.Lock()
+	l.over = true
+	l.mu.Unlock()
+	l.watch.notify()
 	<-l.done
+	l.free()
+}
+
+// free closes a pipe that has no pump.
+func (l *logPipe) free() {
+	l.poller.remove(l.fd)
+	_ = unix.Close(l.fd) // a read end: nothing to lose
 }

@@ -4,19 +4,22 @@ import (
 	"bufio"
 	"errors"
 	"io"
-	"net"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
-// maxConns bounds the connections to the Runtime API. A runtime needs one or
-// two; who opens more than this only locks itself out.
-const maxConns = 128
+// maxConns bounds the connections to the Runtime API. A runtime needs one or two; who opens more than
+// this only locks itself out.
+const maxConns = 32
 
 // server is the Runtime API's HTTP server.
 type server struct {
-	ln   net.Listener
-	life *lifecycle
+	fd     int // listens
+	poller *poller
+	watch  *watch // of fd: a connection waits
+	life   *lifecycle
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -28,7 +31,7 @@ type server struct {
 
 // conn is a connection of a runtime.
 type conn struct {
-	net.Conn
+	*sock
 	s   *server
 	r   *bufio.Reader
 	req request
@@ -42,28 +45,56 @@ type conn struct {
 	waiting atomic.Bool
 }
 
-func (s *server) serve() {
-	for {
-		nc, err := s.ln.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			continue // out of descriptors: an open connection will end
-		}
-		c := &conn{Conn: nc, s: s, r: bufio.NewReaderSize(nc, connBuffer)}
-		s.mu.Lock()
-		full := len(s.conns) >= maxConns
-		if !full {
-			s.conns[c] = struct{}{}
-		}
-		s.mu.Unlock()
-		if full {
-			_ = nc.Close()
-			continue
-		}
-		go c.serve()
+// newServer listens.
+func newServer(p *poller, address string) (*server, error) {
+	fd, err := listenTCP(address)
+	if err != nil {
+		return nil, err
 	}
+	w, err := p.add(fd)
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	return &server{fd: fd, poller: p, watch: w, conns: make(map[*conn]struct{})}, nil
+}
+
+// start serves the runtime of that lifecycle.
+func (s *server) start(life *lifecycle) {
+	s.life = life
+	go s.serve()
+}
+
+// serve never returns: the listener lives as long as the sandbox.
+func (s *server) serve() {
+	for range s.watch.ready {
+		for {
+			sk, err := acceptTCP(s.poller, s.fd)
+			if errors.Is(err, unix.ECONNABORTED) {
+				continue
+			}
+			if err != nil {
+				// No more; or no descriptors: who waits still comes with the
+				// next.
+				break
+			}
+			s.take(sk)
+		}
+	}
+}
+
+func (s *server) take(sk *sock) {
+	c := &conn{sock: sk, s: s, r: bufio.NewReaderSize(sk, connBuffer)}
+	s.mu.Lock()
+	full := len(s.conns) >= maxConns
+	if !full {
+		s.conns[c] = struct{}{}
+	}
+	s.mu.Unlock()
+	if full {
+		sk.free()
+		return
+	}
+	go c.serve()
 }
 
 // closeConns ends all connections, as their clients are dead.
@@ -74,15 +105,16 @@ func (s *server) closeConns() {
 		c.dead = true
 		_ = c.Close()
 	}
+	clear(s.conns) // room for the next runtime's
 }
 
 func (c *conn) serve() {
 	defer func() {
 		c.s.life.gone(c)
-		_ = c.Close()
 		c.s.mu.Lock()
 		delete(c.s.conns, c)
 		c.s.mu.Unlock()
+		c.free()
 	}()
 	for {
 		err := readRequest(c.r, &c.req)

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -30,26 +29,34 @@ const benchID = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
 // with handlers that do the least they can is what it is compared with.
 func BenchmarkServer(b *testing.B) {
 	b.Run("ours", func(b *testing.B) {
-		ln := listen(b)
-		logs, w, err := newLogPipe(func([]controlstream.LogRecord) error { return nil })
+		p, err := newPoller()
+		if err != nil {
+			b.Fatal(err)
+		}
+		go p.run()
+		address := freeAddress(b)
+		srv, err := newServer(p, address)
+		if err != nil {
+			b.Fatal(err)
+		}
+		logs, w, err := newLogPipe(p, func([]controlstream.LogRecord) error { return nil })
 		if err != nil {
 			b.Fatal(err)
 		}
 		defer unix.Close(w)
 		f := &feeder{done: make(chan struct{}, 1)}
-		life := &lifecycle{phase: phaseReady, runtime: &started{logs: logs}, worker: f}
-		srv := &server{ln: ln, life: life, conns: make(map[*conn]struct{})}
-		go srv.serve()
+		life := &lifecycle{phase: phaseReady, runtime: &started{logs: logs}, worker: f, poller: p}
+		srv.start(life)
 		in := &controlstream.Invoke{RequestID: benchID, FunctionARN: "arn:aws:lambda:us-east-1:000000000000:function:f"}
 		go func() {
 			for range f.done {
-				if life.beginInvoke(in, []byte("{}"), time.Time{}) != nil {
+				if life.beginInvoke(in, []byte("{}")) != nil {
 					return
 				}
 			}
 		}()
 		f.done <- struct{}{}
-		runtimeLoop(b, ln.Addr().String())
+		runtimeLoop(b, address)
 		srv.closeConns()
 		close(f.done)
 	})
@@ -75,6 +82,14 @@ func BenchmarkServer(b *testing.B) {
 		runtimeLoop(b, ln.Addr().String())
 		_ = srv.Close()
 	})
+}
+
+// freeAddress is one that nobody listens on.
+func freeAddress(b *testing.B) string {
+	b.Helper()
+	ln := listen(b)
+	defer ln.Close()
+	return ln.Addr().String()
 }
 
 func listen(b *testing.B) net.Listener {
