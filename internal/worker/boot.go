@@ -45,11 +45,8 @@ func (w *Worker) boot(ctx context.Context, runtime string) (_ *booted, err error
 			err = errors.Join(err, w.discard(b))
 		}
 	}()
-	if b.sb, err = w.cfg.Driver.Create(ctx, sandbox.Spec{ID: b.id, Root: img.root, Egress: w.cfg.Egress}); err != nil {
-		return nil, fmt.Errorf("worker: create sandbox: %w", err)
-	}
-	if b.scratch, err = w.cfg.Volumes.MakeScratch(ctx, w.scratchDir(b.id), defaultScratchMB); err != nil {
-		return nil, fmt.Errorf("worker: make /tmp: %w", err)
+	if err := w.make(ctx, b); err != nil {
+		return nil, err
 	}
 	conn, err := b.sb.Control(ctx)
 	if err != nil {
@@ -59,6 +56,25 @@ func (w *Worker) boot(ctx context.Context, runtime string) (_ *booted, err error
 		return nil, fmt.Errorf("worker: %w", err)
 	}
 	return b, nil
+}
+
+// make makes the sandbox and its /tmp, both at once: neither needs the other.
+func (w *Worker) make(ctx context.Context, b *booted) error {
+	var scratchErr error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b.scratch, scratchErr = w.cfg.Volumes.MakeScratch(ctx, w.scratchDir(b.id), defaultScratchMB)
+	}()
+	var err error
+	if b.sb, err = w.cfg.Driver.Create(ctx, sandbox.Spec{ID: b.id, Root: b.image.root, Egress: w.cfg.Egress}); err != nil {
+		err = fmt.Errorf("worker: create sandbox: %w", err)
+	}
+	<-done
+	if scratchErr != nil {
+		err = errors.Join(err, fmt.Errorf("worker: make /tmp: %w", scratchErr))
+	}
+	return err
 }
 
 // discard destroys a sandbox and everything made for it.
