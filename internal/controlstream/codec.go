@@ -12,7 +12,7 @@ import (
 // An integer is 8 bytes big-endian, a boolean is one byte 0 or 1, a string is
 // a varint length and its bytes.
 
-func appendInt(b []byte, v int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(v)) }
+func appendInt(b []byte, v int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(v)) } //nolint:gosec // the same 64 bits
 
 func appendBool(b []byte, v bool) []byte {
 	if v {
@@ -40,7 +40,7 @@ func (d *decoder) int() int64 {
 	}
 	v := binary.BigEndian.Uint64(d.b)
 	d.b = d.b[8:]
-	return int64(v)
+	return int64(v) //nolint:gosec // the same 64 bits
 }
 
 func (d *decoder) bool() bool {
@@ -56,12 +56,12 @@ func (d *decoder) bool() bool {
 // bytes returns a part of the header; it must be copied to be kept.
 func (d *decoder) bytes() []byte {
 	n, used := binary.Uvarint(d.b)
-	if d.bad || used <= 0 || n > uint64(len(d.b)-used) {
+	if d.bad || used <= 0 || n > uint64(len(d.b)-used) { //nolint:gosec // lengths are positive
 		d.bad = true
 		return nil
 	}
-	v := d.b[used : used+int(n)]
-	d.b = d.b[used+int(n):]
+	v := d.b[used : used+int(n)] //nolint:gosec // n is at most len(d.b)
+	d.b = d.b[used+int(n):]      //nolint:gosec // as above
 	return v
 }
 

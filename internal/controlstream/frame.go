@@ -127,8 +127,8 @@ func (f *frameWriter) seal(t frameType, b []byte, body int) error {
 			t, header, limit.header, body, limit.body)
 	}
 	prefix[0] = byte(t)
-	binary.BigEndian.PutUint32(prefix[4:], uint32(header))
-	binary.BigEndian.PutUint32(prefix[8:], uint32(body))
+	binary.BigEndian.PutUint32(prefix[4:], uint32(header)) //nolint:gosec // below its limit
+	binary.BigEndian.PutUint32(prefix[8:], uint32(body))   //nolint:gosec // below its limit
 	return nil
 }
 
@@ -176,7 +176,7 @@ func (f *frameReader) next() (frame, error) {
 		return frame{}, fmt.Errorf("%w: frame begins % x", ErrProtocol, prefix[:4])
 	}
 	limit := frameLimits[t]
-	if uint64(header) > uint64(limit.header) || uint64(body) > uint64(limit.body) {
+	if uint64(header) > uint64(limit.header) || uint64(body) > uint64(limit.body) { //nolint:gosec // limits are positive
 		return frame{}, fmt.Errorf("%w: frame %d announces header %d (limit %d), body %d (limit %d)",
 			ErrProtocol, t, header, limit.header, body, limit.body)
 	}

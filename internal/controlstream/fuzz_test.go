@@ -3,6 +3,7 @@ package controlstream
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"reflect"
 	"testing"
@@ -125,7 +126,7 @@ func TestFrameReaderEnds(t *testing.T) {
 		if n == 0 {
 			want = io.EOF
 		}
-		if err != want {
+		if !errors.Is(err, want) {
 			t.Errorf("after %d bytes: got %v, want %v", n, err, want)
 		}
 	}

@@ -202,7 +202,9 @@ func TestContextEnds(t *testing.T) {
 	}
 	<-s.Closed()
 	close(h.block)
-	<-served
+	if err := <-served; err == nil {
+		t.Error("the guest's side ended without an error")
+	}
 }
 
 // TestExpiry: hearth-init is told when the time of a request is up, and not
@@ -236,7 +238,9 @@ func TestExpiry(t *testing.T) {
 	if err := <-ended; !errors.Is(err, ErrClosed) {
 		t.Errorf("got %v, want %v", err, ErrClosed)
 	}
-	<-served
+	if err := <-served; err == nil {
+		t.Error("the guest's side ended without an error")
+	}
 }
 
 // TestDoneSoonWaits no longer than it is told, and leaves the session whole.

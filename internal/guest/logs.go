@@ -98,7 +98,7 @@ func (l *logPipe) read(limit int) (n int, more bool) {
 	room := l.buf[len(l.buf):cap(l.buf)]
 	n, err := rawRead(l.fd, room[:min(len(room), limit)])
 	switch {
-	case err == unix.EAGAIN || err == unix.EINTR:
+	case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR):
 		return 0, true
 	case err != nil || n <= 0:
 		return 0, false

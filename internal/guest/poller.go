@@ -60,7 +60,7 @@ func (p *poller) add(fd int) (*watch, error) {
 	w := &watch{ready: make(chan struct{}, 1)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd)}
+	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd)} //nolint:gosec // descriptors are small
 	if err := unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
 		return nil, fmt.Errorf("poll: %w", err)
 	}
@@ -72,7 +72,7 @@ func (p *poller) add(fd int) (*watch, error) {
 func (p *poller) remove(fd int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.watches, int32(fd))
+	delete(p.watches, int32(fd))                         //nolint:gosec // descriptors are small
 	_ = unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, fd, nil) // closing does it, too
 }
 

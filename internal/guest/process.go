@@ -87,7 +87,7 @@ func (p *processes) start(prog program) (*process, error) {
 			Setsid: true,
 			// Leaving user 0 clears every capability set but the bounding one,
 			// which no_new_privs makes moot.
-			Credential: &syscall.Credential{Uid: uint32(prog.uid), Gid: uint32(prog.gid)},
+			Credential: &syscall.Credential{Uid: uint32(prog.uid), Gid: uint32(prog.gid)}, //nolint:gosec // positive: see Assign
 		},
 	})
 	if err != nil {
@@ -124,7 +124,7 @@ func setLimits(files, procs int) error {
 		if err := unix.Getrlimit(l.what, &now); err != nil {
 			return fmt.Errorf("read resource limit %d: %w", l.what, err)
 		}
-		v := min(now.Max, uint64(l.limit))
+		v := min(now.Max, uint64(l.limit)) //nolint:gosec // positive: see Assign
 		// Not prlimit: package syscall must learn of it, or it would give
 		// children the limit that hearth-init was started with.
 		if err := unix.Setrlimit(l.what, &unix.Rlimit{Cur: v, Max: v}); err != nil {

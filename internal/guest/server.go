@@ -149,6 +149,7 @@ func (c *conn) handle() error {
 			"This API is not offered by this environment: only the Runtime API 2018-06-01 is, without restore")
 	case routeUnknown:
 		return c.decline(404, "NotFound", "No such route in the Runtime API 2018-06-01")
+	case routePing, routeNext, routeResponse, routeError, routeInitError:
 	}
 	isGet := c.req.route == routePing || c.req.route == routeNext
 	if isGet != (c.req.method == methodGet) || !isGet && c.req.method != methodPost {

@@ -104,6 +104,7 @@ func listen(b *testing.B) net.Listener {
 
 // runtimeLoop is a runtime that answers each event.
 func runtimeLoop(b *testing.B, addr string) {
+	b.Helper()
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		b.Fatal(err)

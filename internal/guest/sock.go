@@ -66,7 +66,7 @@ func (s *sock) Write(b []byte) (sent int, err error) {
 			return sent, err
 		}
 		done := s.poller.busy()
-		_, err = unix.Poll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLOUT}}, -1)
+		_, err = unix.Poll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLOUT}}, -1) //nolint:gosec // descriptors are small
 		done()
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return sent, err
