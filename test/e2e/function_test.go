@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -175,11 +176,15 @@ func variables(kv ...string) option {
 
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9_]+`)
 
+// named counts names, so that a test that runs again has another function: the
+// log of a deleted one stays.
+var named atomic.Int64
+
 // nameOf makes a function's name of a test's.
 func nameOf(t *testing.T) string {
 	t.Helper()
 	name := notInNames.ReplaceAllString(strings.TrimPrefix(t.Name(), "Test"), "-")
-	return name[:min(len(name), 60)]
+	return fmt.Sprintf("%s-%d", name[:min(len(name), 50)], named.Add(1))
 }
 
 // client never tries again: an error that goes away by itself is one too.
