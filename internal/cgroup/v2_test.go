@@ -75,8 +75,8 @@ func TestV2Limits(t *testing.T) {
 }
 
 func TestV2Weight(t *testing.T) {
-	g, dir := fakeV2(t, map[string]string{"cpu.weight": ""})
 	for milli, want := range map[int]string{1: "1", 100: "10", 1000: "100", 200_000: "10000"} {
+		g, dir := fakeV2(t, map[string]string{"cpu.weight": ""})
 		if err := g.SetWeight(milli); err != nil {
 			t.Fatal(err)
 		}
