@@ -155,7 +155,7 @@ def handler(event, context):
 def eat_memory():
     hog = []
     while True:
-        hog.append(b"x" * (1 << 20))
+        hog.append(b"x" * (16 << 20))
 
 
 def eat_processes():
@@ -189,10 +189,10 @@ def eat_disk():
 
 def eat_log():
     line = "x" * 1000
-    for _ in range(5000):
+    for _ in range(500):
         print(line)
     sys.stdout.flush()
-    return "5 MB of log"
+    return "500 KB of log"
 
 
 def eat_cpu():
