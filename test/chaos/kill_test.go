@@ -99,7 +99,7 @@ func TestKillInTheMiddleOfInvokes(t *testing.T) {
 	if err := h.Stop(); err != nil {
 		t.Error(err)
 	}
-	if left := harness.Leftovers(data); len(left) > 0 {
+	if left := harness.Remaining(data); len(left) > 0 {
 		t.Errorf("left behind after a clean stop:\n%s", strings.Join(left, "\n"))
 	}
 	temps, _ := filepath.Glob(filepath.Join(data, "objects", "**", "*.tmp*"))

@@ -78,7 +78,7 @@ func TestDiskFull(t *testing.T) {
 		if err := h.Stop(); err != nil {
 			t.Error(err)
 		}
-		if left := harness.Leftovers(data); len(left) > 0 {
+		if left := harness.Remaining(data); len(left) > 0 {
 			t.Errorf("left behind after a clean stop:\n%s", strings.Join(left, "\n"))
 		}
 		if t.Failed() {

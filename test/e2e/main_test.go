@@ -28,7 +28,7 @@ func run(m *testing.M) int {
 	if err := shared.Stop(); err != nil {
 		code = complain(err)
 	}
-	if left := harness.Leftovers(data); len(left) > 0 {
+	if left := harness.Remaining(data); len(left) > 0 {
 		code = complain(fmt.Errorf("left behind after a clean stop:\n%s", strings.Join(left, "\n")))
 	}
 	if code != 0 {

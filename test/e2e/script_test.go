@@ -56,7 +56,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"leftovers": func(ts *testscript.TestScript, _ bool, _ []string) {
-				if left := harness.Leftovers(ts.Getenv("HEARTH_DATA")); len(left) > 0 {
+				if left := harness.Remaining(ts.Getenv("HEARTH_DATA")); len(left) > 0 {
 					ts.Fatalf("left behind:\n%s", strings.Join(left, "\n"))
 				}
 			},

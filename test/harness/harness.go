@@ -218,7 +218,7 @@ func Run(t *testing.T, args ...string) *Instance {
 		if err := h.Stop(); err != nil {
 			t.Error(err)
 		}
-		if left := Leftovers(data); len(left) > 0 {
+		if left := Remaining(data); len(left) > 0 {
 			t.Errorf("left behind after a clean stop:\n%s", strings.Join(left, "\n"))
 		}
 		if t.Failed() {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Leftovers lists what a Hearth over the data directory has on the machine
@@ -20,6 +21,25 @@ func Leftovers(data string) []string {
 	left = append(left, loops(data)...)
 	left = append(left, cgroups(data)...)
 	return append(left, sandboxFiles(data)...)
+}
+
+// Remaining is what Leftovers still lists when the kernel has had ten seconds
+// to let go: a loop device outlives its mount by a moment.
+func Remaining(data string) []string {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(10 * time.Second)
+	for {
+		left := Leftovers(data)
+		if len(left) == 0 {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			return left
+		}
+	}
 }
 
 // sandboxFiles are directories that a sandbox or its volumes had.
