@@ -15,8 +15,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"hearth/internal/osthread"
 )
 
 // Group is one control group. It holds no resources of the process: the
@@ -52,13 +50,14 @@ func (g *Group) dirs() []string {
 
 func (g *Group) v2() bool { return g.hierarchy.roots == nil }
 
-// Start starts cmd inside the group.
+// Start starts cmd inside the group. It is called on a thread of its own
+// (osthread.Run): on version 1 a child is born into the groups of the thread
+// that forks it.
 func (g *Group) Start(cmd *exec.Cmd) error {
 	if g.v2() {
 		return g.startV2(cmd)
 	}
-	// A child is born into the groups of the thread that forks it.
-	return osthread.Run(func() error { return g.startFromThread(cmd) })
+	return g.startFromThread(cmd)
 }
 
 func (g *Group) startV2(cmd *exec.Cmd) error {

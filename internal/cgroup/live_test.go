@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"hearth/internal/cgroup"
+	"hearth/internal/osthread"
 )
 
 // newGroup makes a group on this machine, of whichever version it has.
@@ -46,7 +47,7 @@ func newGroup(t *testing.T) *cgroup.Group {
 func start(t *testing.T, g *cgroup.Group, script string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", script)
-	if err := g.Start(cmd); err != nil {
+	if err := osthread.Run(func() error { return g.Start(cmd) }); err != nil {
 		t.Fatal(err)
 	}
 	return cmd

@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -85,9 +84,9 @@ func (p *poller) busy() (done func()) {
 
 // run never returns.
 func (p *poller) run() {
-	var events [16]unix.EpollEvent
+	events := make([]unix.EpollEvent, 16)
 	for {
-		n, err := p.wait(events[:])
+		n, err := p.wait(events)
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			panic(fmt.Sprintf("epoll_wait: %v", err)) // a broken invariant: the descriptor is ours
 		}
@@ -118,32 +117,11 @@ func (w *watch) notify() {
 
 func (p *poller) wait(events []unix.EpollEvent) (int, error) {
 	if p.warm.Load() && p.slow.Load() == 0 {
-		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd),
-			uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), ^uintptr(0), 0, 0) //nolint:gosec // as in package unix
-		if errno == 0 {
-			return int(n), nil
+		n, err := rawEpollWait(p.fd, events)
+		if err == nil {
+			return n, nil
 		}
 		runtime.Gosched()
 	}
 	return unix.EpollWait(p.fd, events, -1)
-}
-
-// rawRead is read(2) for descriptors that do not block: the scheduler need
-// not know.
-func rawRead(fd int, b []byte) (int, error) {
-	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b))) //nolint:gosec // as above
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), nil
-}
-
-// rawSend is send(2), without a wait.
-func rawSend(fd int, b []byte) (int, error) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), //nolint:gosec // as above
-		unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0, 0)
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), nil
 }

@@ -91,7 +91,7 @@ func (s *instance) start(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, s.driver.cfg.Runsc, args...)
 	cmd.Env = []string{} // nothing of the host's environment goes near a sandbox
 	cmd.Stderr = stderr  // a file: a pipe would break, or block, without us
-	if err := s.group.Start(cmd); err != nil {
+	if err := s.startScheduled(cmd); err != nil {
 		return err
 	}
 	if err := cmd.Wait(); err != nil {
