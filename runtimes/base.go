@@ -9,7 +9,7 @@ const suite = "bookworm"
 // that functions, layers and their wrapper scripts call (AWS's images have
 // them too), certificates, time zones, and the C and C++ libraries.
 func base(name, version string, packages ...string) Recipe {
-	return Recipe{
+	r := Recipe{
 		Name:    name,
 		Version: version,
 		Suite:   suite,
@@ -67,4 +67,21 @@ func base(name, version string, packages ...string) Recipe {
 			{From: "/etc/mtab", To: "/proc/self/mounts"},
 		},
 	}
+	r.Links = append(r.Links, systemLibraries()...)
+	return r
+}
+
+// systemLibraries puts the libraries that every program loads where AWS has
+// them, near the front of LD_LIBRARY_PATH. In Debian's place the loader would
+// find them last, after a hundred look-ups, which are dear in a sandbox; and
+// after the function's own, which on AWS come later.
+func systemLibraries() []Pair {
+	var links []Pair
+	for _, name := range []string{
+		"libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libgcc_s.so.1", "libstdc++.so.6",
+		"libz.so.1", "libssl.so.3", "libcrypto.so.3",
+	} {
+		links = append(links, Pair{From: "/usr/lib64/" + name, To: "../lib/x86_64-linux-gnu/" + name})
+	}
+	return links
 }

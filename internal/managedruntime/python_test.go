@@ -166,7 +166,7 @@ func TestPythonExits(t *testing.T) {
 
 // pythonProbe answers with everything that a function can see of its place.
 const pythonProbe = `
-import json, logging, os, random, sys, time
+import gc, inspect, json, logging, os, random, sys, time
 START = random.random()
 def handler(event, context):
     left = context.get_remaining_time_in_millis()
@@ -184,6 +184,8 @@ def handler(event, context):
         "fds": sorted(int(f) for f in os.listdir("/proc/self/fd")), "main": sys.modules["__main__"].__file__,
         "preloaded": [m for m in ("boto3", "botocore") if m in sys.modules], "tz": time.tzname[0],
         "encoding": [sys.stdout.encoding, sys.getfilesystemencoding()],
+        "json": [json.__file__, json.__cached__, json.__path__, inspect.getsource(json).count("def dumps")],
+        "finders": [getattr(f, "__name__", "?") for f in sys.meta_path], "gc": gc.isenabled(),
     }
 `
 
@@ -205,11 +207,11 @@ func probe(t *testing.T, o options) (map[string]any, *output) {
 	return got, s.out
 }
 
-// TestPythonPrewarmedIsNoDifferent compares what a function sees when its
-// runtime was started ahead of its assignment and when it was not.
-func TestPythonPrewarmedIsNoDifferent(t *testing.T) {
-	o := options{runtime: "python3.11", handler: "app.handler", task: map[string]string{"app.py": pythonProbe},
-		env: map[string]string{"CUSTOM": "1 2\n3", "TZ": "America/New_York"}}
+// prewarmedIsNoDifferent compares what a probing function sees when its runtime
+// was started ahead of its assignment and when it was not.
+func prewarmedIsNoDifferent(t *testing.T, o options) {
+	t.Helper()
+	o.env = map[string]string{"CUSTOM": "1 2\n3", "TZ": "America/New_York"}
 	fresh, _ := probe(t, o)
 	o.prewarm = true
 	warm, _ := probe(t, o)
@@ -225,6 +227,10 @@ func TestPythonPrewarmedIsNoDifferent(t *testing.T) {
 	}
 }
 
+func TestPythonPrewarmedIsNoDifferent(t *testing.T) {
+	prewarmedIsNoDifferent(t, options{runtime: "python3.11", handler: "app.handler", task: map[string]string{"app.py": pythonProbe}})
+}
+
 func TestPythonContext(t *testing.T) {
 	got, out := probe(t, options{runtime: "python3.11", handler: "app.handler", task: map[string]string{"app.py": pythonProbe}})
 	want := map[string]string{
@@ -233,6 +239,9 @@ func TestPythonContext(t *testing.T) {
 		"device": `{"make":"m"}`, "identity": `"id"`, "cwd": `"/var/task"`, "prefix": `"/var/lang"`, "uid": "[993,990,[]]",
 		"trace": `"Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1"`, "preloaded": "[]", "tz": `"UTC"`,
 		"encoding": `["utf-8","utf-8"]`, "argv": `["/var/runtime/bootstrap.py"]`,
+		"main": `"/var/runtime/bootstrap.py"`, "gc": "true", "finders": `["BuiltinImporter","FrozenImporter","PathFinder"]`,
+		"json": `["/var/lang/lib/python3.11/json/__init__.py","/var/lang/lib/python3.11/json/__pycache__/__init__.cpython-311.pyc",` +
+			`["/var/lang/lib/python3.11/json"],1]`,
 		"path": `["/var/task","/opt/python/lib/python3.11/site-packages","/opt/python","/var/runtime","/var/lang/lib/python311.zip",` +
 			`"/var/lang/lib/python3.11","/var/lang/lib/python3.11/lib-dynload","/var/lang/lib/python3/dist-packages","/var/lang/lib/python3.11/site-packages",` +
 			`"/opt/python/lib/python3.11/site-packages","/opt/python"]`,
