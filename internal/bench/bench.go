@@ -53,8 +53,10 @@ type Report struct {
 	// Bare is the bare net/http server, at one client and at 16.
 	Bare1  Latency `json:"bare1"`
 	Bare16 Latency `json:"bare16"`
-	// Floor is the Go function called straight over its control stream.
-	Floor Latency `json:"floor"`
+	// Floor is the Go function called straight over its control stream, and in
+	// 16 sandboxes at once.
+	Floor1  Latency `json:"floor1"`
+	Floor16 Latency `json:"floor16"`
 	// Warm is the same function through the API.
 	Warm1  Latency `json:"warm1"`
 	Warm16 Latency `json:"warm16"`
@@ -92,7 +94,10 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 		return nil, err
 	}
 	o.say("floor: the function over its control stream")
-	if rep.Floor, err = r.floor(ctx, o.Requests, event); err != nil {
+	if rep.Floor1, err = r.floor(ctx, 1, o.Requests, event); err != nil {
+		return nil, err
+	}
+	if rep.Floor16, err = r.floor(ctx, 16, o.Requests, event); err != nil {
 		return nil, err
 	}
 	if err := rep.warm(ctx, &o, all[0]); err != nil {

@@ -69,38 +69,43 @@ func (r *rig) root(ctx context.Context, runtime string) (string, error) {
 	return root, mount.Ext4(img.Path, root, true, "")
 }
 
-// floor measures the Go function called straight over the control stream of
-// its sandbox: what no path around it can beat.
-func (r *rig) floor(ctx context.Context, n int, body []byte) (Latency, error) {
-	s, done, err := r.assigned(ctx)
-	if err != nil {
-		return Latency{}, err
-	}
-	defer done()
-	samples := make([]time.Duration, 0, n)
-	begun := time.Now()
-	for i := range n {
-		clock := time.Now()
-		res, answer, err := s.Invoke(ctx, &controlstream.Invoke{
-			RequestID: fmt.Sprintf("00000000-0000-4000-8000-%012d", i), FunctionARN: "arn:aws:lambda:us-east-1:000000000000:function:floor",
-			DeadlineMs: clock.Add(time.Minute).UnixMilli(),
-		}, body)
+// floor measures the Go function called straight over the control streams of
+// some sandboxes at once: what no path around them can beat.
+func (r *rig) floor(ctx context.Context, sandboxes, n int, body []byte) (Latency, error) {
+	calls := make([]func() error, sandboxes)
+	for i := range calls {
+		s, done, err := r.assigned(ctx, fmt.Sprintf("%016x", 0xf100+i))
 		if err != nil {
 			return Latency{}, err
 		}
-		if res.Status != controlstream.StatusSuccess || string(answer) != string(body) {
-			return Latency{}, fmt.Errorf("bench: the function answered %s %.200s", res.Status, answer)
-		}
-		if _, err := s.WaitDone(ctx); err != nil {
-			return Latency{}, err
-		}
-		samples = append(samples, time.Since(clock))
+		defer done()
+		calls[i] = caller(ctx, s, body)
 	}
-	return summarise(samples, time.Since(begun)), nil
+	return closedLoop(sandboxes, n, func(i int) error { return calls[i]() })
+}
+
+// caller returns a function that invokes the function of one sandbox.
+func caller(ctx context.Context, s *controlstream.Session, body []byte) func() error {
+	n := 0
+	return func() error {
+		n++
+		res, answer, err := s.Invoke(ctx, &controlstream.Invoke{
+			RequestID: fmt.Sprintf("00000000-0000-4000-8000-%012d", n), FunctionARN: "arn:aws:lambda:us-east-1:000000000000:function:floor",
+			DeadlineMs: time.Now().Add(time.Minute).UnixMilli(),
+		}, body)
+		if err != nil {
+			return err
+		}
+		if res.Status != controlstream.StatusSuccess || string(answer) != string(body) {
+			return fmt.Errorf("bench: the function answered %s %.200s", res.Status, answer)
+		}
+		_, err = s.WaitDone(ctx)
+		return err
+	}
 }
 
 // assigned boots a sandbox and makes it an environment of the Go function.
-func (r *rig) assigned(ctx context.Context) (_ *controlstream.Session, done func(), err error) {
+func (r *rig) assigned(ctx context.Context, id string) (_ *controlstream.Session, done func(), err error) {
 	root, err := r.root(ctx, "provided.al2023")
 	if err != nil {
 		return nil, nil, err
@@ -116,7 +121,7 @@ func (r *rig) assigned(ctx context.Context) (_ *controlstream.Session, done func
 	if err := os.WriteFile(filepath.Join(task, "bootstrap"), program, 0o755); err != nil { //nolint:gosec // and runs it
 		return nil, nil, err
 	}
-	sb, err := r.driver.Create(ctx, sandbox.Spec{ID: "00000000000000f1", Root: root})
+	sb, err := r.driver.Create(ctx, sandbox.Spec{ID: id, Root: root})
 	if err != nil {
 		return nil, nil, err
 	}

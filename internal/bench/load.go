@@ -80,6 +80,15 @@ func (t *target) post(ctx context.Context, c *http.Client) (timing string, err e
 func load(ctx context.Context, t *target, workers, n int) (Latency, error) {
 	client := newClient()
 	defer client.CloseIdleConnections()
+	return closedLoop(workers, n, func(int) error {
+		_, err := t.post(ctx, client)
+		return err
+	})
+}
+
+// closedLoop does something n times, from a number of workers each of which
+// begins again when it has ended.
+func closedLoop(workers, n int, do func(worker int) error) (Latency, error) {
 	all := make([][]time.Duration, workers)
 	errs := make([]error, workers)
 	var wg sync.WaitGroup
@@ -89,8 +98,7 @@ func load(ctx context.Context, t *target, workers, n int) (Latency, error) {
 			all[w] = make([]time.Duration, 0, n/workers)
 			for range n / workers {
 				clock := time.Now()
-				if _, err := t.post(ctx, client); err != nil {
-					errs[w] = err
+				if errs[w] = do(w); errs[w] != nil {
 					return
 				}
 				all[w] = append(all[w], time.Since(clock))
