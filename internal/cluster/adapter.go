@@ -13,6 +13,7 @@ import (
 	"hearth/internal/datadir"
 	"hearth/internal/function"
 	"hearth/internal/mount"
+	"hearth/internal/netns"
 	"hearth/internal/objectstore"
 	"hearth/internal/sandbox"
 	"hearth/internal/sandbox/gvisor"
@@ -29,10 +30,20 @@ import (
 // data directories never touch each other's.
 func (h *Hearth) newDriver() (sandbox.Driver, error) {
 	sum := sha256.Sum256([]byte(h.dir.Path()))
-	return gvisor.New(gvisor.Config{
+	cfg := gvisor.Config{
 		Runsc: h.cfg.Runsc, Init: h.cfg.Init, Dir: filepath.Join(h.dir.Worker(), "sandboxes"),
 		Instance: hex.EncodeToString(sum[:4]), Log: h.cfg.Log,
-	})
+	}
+	if h.cfg.Egress {
+		var err error
+		if cfg.Resolvers, err = netns.HostResolvers(); err != nil {
+			return nil, err
+		}
+		if len(cfg.Resolvers) == 0 {
+			h.cfg.Log.Warn("functions can look up no names: /etc/resolv.conf has no name server outside this host with an IPv4 address")
+		}
+	}
+	return gvisor.New(cfg)
 }
 
 // images offers managed runtimes to the worker.

@@ -16,7 +16,8 @@
 //     address as its source. IPv6 is dropped.
 //  2. It reaches no address of the host, no other sandbox, and no private,
 //     link-local (169.254.169.254 among them), loopback, shared, multicast or
-//     reserved address.
+//     reserved address; but for port 53 of the name servers that are given to
+//     New, if they are not on the host.
 //  3. Nothing reaches a sandbox but answers.
 //  4. The rules are there before the first interface, and until after the last.
 //  5. Forwarding is switched on only while there is a sandbox with egress; if
@@ -55,20 +56,23 @@ const slots = 1 << (32 - 15 - 2)
 
 // Network makes the namespaces of one instance.
 type Network struct {
-	instance string
-	marker   string // file that exists while we have forwarding switched on
+	instance  string
+	resolvers []netip.Addr
+	marker    string // file that exists while we have forwarding switched on
 
 	mu   sync.Mutex
 	used map[int]bool // slots
 }
 
 // New returns the network of an instance, a few letters and digits. dir is
-// for its record of what it has changed.
-func New(instance, dir string) *Network {
+// for its record of what it has changed. Sandboxes may ask the resolvers, IPv4
+// addresses, wherever they are outside the host.
+func New(instance, dir string, resolvers ...netip.Addr) *Network {
 	return &Network{
-		instance: instance,
-		marker:   filepath.Join(dir, "ip_forward"),
-		used:     make(map[int]bool),
+		instance:  instance,
+		resolvers: resolvers,
+		marker:    filepath.Join(dir, "ip_forward"),
+		used:      make(map[int]bool),
 	}
 }
 

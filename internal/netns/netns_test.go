@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,7 +57,7 @@ func inWorld(t *testing.T, do func(w *world) error) {
 			return err
 		}
 		defer own.Close()
-		w := &world{internet: internet, dir: dir, network: netns.New("test", dir)}
+		w := &world{internet: internet, dir: dir, network: netns.New("test", dir, netip.MustParseAddr(private))}
 		if err := w.connect(); err != nil {
 			return err
 		}
@@ -222,11 +223,13 @@ func TestEgress(t *testing.T) {
 		}
 		defer second.Close()
 		for _, ns := range []vnetns.NsHandle{w.internet, here, second} {
-			listener, err := listen(ns, "0.0.0.0:80")
-			if err != nil {
-				return err
+			for _, address := range []string{"0.0.0.0:80", "0.0.0.0:53"} {
+				listener, err := listen(ns, address)
+				if err != nil {
+					return err
+				}
+				defer listener.Close()
 			}
-			defer listener.Close()
 		}
 		if got, err := ask(first, public+":80", long); err != nil || got != host {
 			t.Errorf("the internet: got %q, %v, want an answer to %s", got, err, host)
@@ -241,6 +244,14 @@ func TestEgress(t *testing.T) {
 		} {
 			if got, err := ask(first, address+":80", short); err == nil {
 				t.Errorf("%s at %s answers %q, want it out of reach", name, address, got)
+			}
+		}
+		if got, err := ask(first, private+":53", long); err != nil || got != host {
+			t.Errorf("the name server: got %q, %v, want an answer to %s", got, err, host)
+		}
+		for _, address := range []string{metadata, shared, host, gateway, neighbour} {
+			if got, err := ask(first, address+":53", short); err == nil {
+				t.Errorf("port 53 of %s answers %q, and it is no name server", address, got)
 			}
 		}
 		// They are out of reach by the rules, not for want of an answer.

@@ -123,6 +123,15 @@ func (n *Network) addTable(isolate bool) error {
 	sent := chain("sent", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw)
 	sent(from, protocol(expr.CmpOpNeq, unix.NFPROTO_IPV4), drop)
 	sent(from, unlisted(sources), drop)
+	if len(n.resolvers) > 0 {
+		resolvers := &nftables.Set{Table: table, Name: "resolvers", KeyType: nftables.TypeIPAddr}
+		if err := conn.AddSet(resolvers, elements(n.resolvers)); err != nil {
+			return err
+		}
+		for _, transport := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
+			sent(from, destination(resolvers), port(transport, 53), accept)
+		}
+	}
 	sent(from, destination(near), drop)
 
 	host := chain("host", nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter)
@@ -140,7 +149,10 @@ func (n *Network) addTable(isolate bool) error {
 	return flush(conn, "add table")
 }
 
-var drop = []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}
+var (
+	drop   = []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}
+	accept = []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}} // by this chain
+)
 
 // unanswered matches packets that belong to no connection begun by a sandbox.
 var unanswered = []expr.Any{
@@ -195,6 +207,16 @@ func destination(set *nftables.Set) []expr.Any {
 	}
 }
 
+// port matches a destination port of a transport protocol.
+func port(transport, number byte) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{transport}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0, number}},
+	}
+}
+
 func fromPool() []expr.Any {
 	mask := []byte{0xff, 0xfe, 0, 0} // of pool, a /15
 	return []expr.Any{
@@ -202,6 +224,14 @@ func fromPool() []expr.Any {
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: mask, Xor: make([]byte, 4)},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: pool.Addr().AsSlice()},
 	}
+}
+
+func elements(addresses []netip.Addr) []nftables.SetElement {
+	var all []nftables.SetElement
+	for _, a := range addresses {
+		all = append(all, nftables.SetElement{Key: a.AsSlice()})
+	}
+	return all
 }
 
 // intervals gives the elements of an interval set: where each prefix begins,

@@ -42,6 +42,9 @@ func (s *instance) boot(ctx context.Context, spec sandbox.Spec) error {
 		if s.network, err = s.driver.network.Open(s.path("netns")); err != nil {
 			return err
 		}
+		if err := s.writeResolvers(); err != nil {
+			return err
+		}
 	}
 	if err := s.writeBundle(); err != nil {
 		return err

@@ -2,6 +2,7 @@ package gvisor
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -61,11 +62,20 @@ func (s *instance) bundle() *specs.Spec {
 	}
 }
 
+// writeResolvers writes the file that names the sandbox's name servers.
+func (s *instance) writeResolvers() error {
+	var text []byte
+	for _, address := range s.driver.cfg.Resolvers {
+		text = fmt.Appendf(text, "nameserver %s\n", address)
+	}
+	return os.WriteFile(s.path("resolv.conf"), text, 0o644) //nolint:gosec // for every user of the sandbox
+}
+
 func (s *instance) mounts() []specs.Mount {
 	bind := func(inside, host string, options ...string) specs.Mount {
 		return specs.Mount{Destination: inside, Type: "bind", Source: host, Options: options}
 	}
-	return []specs.Mount{
+	mounts := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc"},
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs"},
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"ro"}},
@@ -75,4 +85,8 @@ func (s *instance) mounts() []specs.Mount {
 		// none of the sandbox's gets out.
 		bind(sandbox.LateDir, s.path("late"), "rbind", "rslave"),
 	}
+	if s.network != nil {
+		mounts = append(mounts, bind(resolversPath, s.path("resolv.conf"), "bind", "ro"))
+	}
+	return mounts
 }

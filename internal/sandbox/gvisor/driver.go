@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,7 +18,8 @@ import (
 	"hearth/internal/sandbox"
 )
 
-// Config says where the driver finds and keeps things. All are required.
+// Config says where the driver finds and keeps things. All but Resolvers are
+// required.
 type Config struct {
 	// Runsc and Init are the host paths of gVisor's runsc and of the static
 	// hearth-init.
@@ -27,7 +29,10 @@ type Config struct {
 	// Instance names what lies outside Dir (cgroups, network devices): a few
 	// letters and digits that differ between any two Hearths of a machine.
 	Instance string
-	Log      *slog.Logger
+	// Resolvers are the name servers of sandboxes with egress: IPv4 addresses
+	// outside the host.
+	Resolvers []netip.Addr
+	Log       *slog.Logger
 }
 
 var (
@@ -81,7 +86,7 @@ func New(cfg Config) (*Driver, error) {
 	d := &Driver{
 		cfg:     cfg,
 		cgroups: cgroups,
-		network: netns.New(cfg.Instance, cfg.Dir),
+		network: netns.New(cfg.Instance, cfg.Dir, cfg.Resolvers...),
 		live:    make(map[string]bool),
 	}
 	if err := d.makeDirs(); err != nil {

@@ -3,6 +3,7 @@ package gvisor_test
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"strconv"
 	"testing"
 
@@ -20,6 +21,9 @@ const (
 	internetHost = "203.0.113.10"
 	uplinkHost   = "203.0.113.1"
 	uplinkName   = "htestuplink"
+	// A name server is mostly at a private address.
+	nameServer       = "10.77.53.53"
+	nameServerUplink = "10.77.53.1"
 )
 
 func TestEgress(t *testing.T) {
@@ -29,7 +33,7 @@ func TestEgress(t *testing.T) {
 	onHost, err := net.Listen("tcp4", "0.0.0.0:"+port)
 	check(t, err)
 	defer onHost.Close()
-	driver, root := newDriver(t, t.TempDir()), sandboxtest.Root(t)
+	driver, root := newDriver(t, t.TempDir(), netip.MustParseAddr(nameServer)), sandboxtest.Root(t)
 	with := sandboxtest.Boot(t, driver, sandbox.Spec{Root: root, Egress: true})
 	neighbour := sandboxtest.Boot(t, driver, sandbox.Spec{Root: root, Egress: true})
 	without := sandboxtest.Boot(t, driver, sandbox.Spec{Root: root})
@@ -37,13 +41,22 @@ func TestEgress(t *testing.T) {
 	if got, err := with.Act("dial", "tcp", net.JoinHostPort(internetHost, port)); err != nil || got != uplinkHost {
 		t.Errorf("with egress: got %q, %v, want an answer to %s", got, err, uplinkHost)
 	}
+	if got, err := with.Act("read", "/etc/resolv.conf"); err != nil || got != "nameserver "+nameServer+"\n" {
+		t.Errorf("name servers: got %q, %v, want %s", got, err, nameServer)
+	}
+	if got, err := with.Act("dial", "tcp", nameServer+":53"); err != nil || got != nameServerUplink {
+		t.Errorf("name server: got %q, %v, want an answer to %s", got, err, nameServerUplink)
+	}
+	if _, err := with.Act("write", "/etc/resolv.conf", "nameserver 192.0.2.1"); err == nil {
+		t.Error("a sandbox can choose its name server")
+	}
 	if got, err := with.Act("loopback"); err != nil || got != "looped" {
 		t.Errorf("loopback: got %q, %v, want %q", got, err, "looped")
 	}
 	if got, err := without.Act("dial", "tcp", net.JoinHostPort(internetHost, port)); err == nil {
 		t.Errorf("without egress: got %q, want it out of reach", got)
 	}
-	targets := []string{"169.254.169.254", "198.18.0.1", uplinkHost}
+	targets := []string{"169.254.169.254", "198.18.0.1", uplinkHost, nameServer}
 	own, err := net.InterfaceAddrs()
 	check(t, err)
 	for _, address := range own {
@@ -62,10 +75,10 @@ func TestEgress(t *testing.T) {
 }
 
 // serveInternet makes the internet, whose machine answers each connection
-// with the address that it came from.
+// with the address that it came from, and so does its name server.
 func serveInternet(t *testing.T) net.Listener {
 	t.Helper()
-	var listener net.Listener
+	var listener, names net.Listener
 	check(t, osthread.Run(func() error {
 		host, err := netns.Get()
 		if err != nil {
@@ -83,31 +96,37 @@ func serveInternet(t *testing.T) net.Listener {
 		if err := netlink.LinkAdd(veth); err != nil {
 			return err
 		}
-		if err := setUp("eth0", internetHost); err != nil {
+		if err := errors.Join(setUp("eth0", internetHost), setUp("eth0", nameServer)); err != nil {
 			return err
 		}
-		if listener, err = net.Listen("tcp4", internetHost+":0"); err != nil {
+		if listener, err = net.Listen("tcp4", "0.0.0.0:0"); err != nil {
 			return err
 		}
-		return errors.Join(netns.Set(host), setUp(uplinkName, uplinkHost))
+		if names, err = net.Listen("tcp4", nameServer+":53"); err != nil {
+			return err
+		}
+		return errors.Join(netns.Set(host), setUp(uplinkName, uplinkHost), setUp(uplinkName, nameServerUplink))
 	}))
 	t.Cleanup(func() {
-		check(t, listener.Close())
+		check(t, errors.Join(listener.Close(), names.Close()))
 		link, err := netlink.LinkByName(uplinkName)
 		check(t, err)
 		check(t, netlink.LinkDel(link))
 	})
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = conn.Write([]byte(conn.RemoteAddr().(*net.TCPAddr).IP.String()))
-			_ = conn.Close()
-		}
-	}()
+	go serve(listener)
+	go serve(names)
 	return listener
+}
+
+func serve(listener net.Listener) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = conn.Write([]byte(conn.RemoteAddr().(*net.TCPAddr).IP.String()))
+		_ = conn.Close()
+	}
 }
 
 func setUp(name, address string) error {

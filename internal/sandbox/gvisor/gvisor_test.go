@@ -2,6 +2,7 @@ package gvisor_test
 
 import (
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -46,14 +47,15 @@ func runsc(tb testing.TB) string {
 
 // newDriver returns a driver with a directory and an instance of its own,
 // swept at the end of the test.
-func newDriver(tb testing.TB, dir string) *gvisor.Driver {
+func newDriver(tb testing.TB, dir string, resolvers ...netip.Addr) *gvisor.Driver {
 	tb.Helper()
 	d, err := gvisor.New(gvisor.Config{
-		Runsc:    runsc(tb),
-		Init:     sandboxtest.Init(tb),
-		Dir:      dir,
-		Instance: "t" + sandboxtest.NewID()[:7],
-		Log:      slog.New(slog.DiscardHandler),
+		Runsc:     runsc(tb),
+		Init:      sandboxtest.Init(tb),
+		Dir:       dir,
+		Instance:  "t" + sandboxtest.NewID()[:7],
+		Resolvers: resolvers,
+		Log:       slog.New(slog.DiscardHandler),
 	})
 	check(tb, err)
 	tb.Cleanup(func() {

@@ -10,6 +10,9 @@ import (
 	"hearth/internal/mount"
 )
 
+// resolversPath is where the C library looks for the name servers.
+const resolversPath = "/etc/resolv.conf"
+
 // Places inside a sandbox, all below a directory that images cannot shadow.
 const (
 	hearthDir = "/.hearth"
@@ -33,23 +36,28 @@ func makeSkeleton(dir string) error {
 			return err
 		}
 	}
-	f, err := os.OpenFile(filepath.Join(top, initPath), os.O_CREATE|os.O_RDONLY, 0o755)
-	if err != nil {
+	if err := touch(filepath.Join(top, initPath)); err != nil {
 		return err
 	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	err = unix.Setxattr(filepath.Join(top, hearthDir), "trusted.overlay.opaque", []byte("y"), 0)
+	err := unix.Setxattr(filepath.Join(top, hearthDir), "trusted.overlay.opaque", []byte("y"), 0)
 	if err != nil {
 		return fmt.Errorf("mark skeleton opaque: %w", err)
 	}
-	for _, sub := range []string{"proc", "sys", "dev", "tmp", "opt", "var/task"} {
+	for _, sub := range []string{"proc", "sys", "dev", "tmp", "opt", "etc", "var/task"} {
 		if err := os.MkdirAll(filepath.Join(bottom, sub), 0o755); err != nil {
 			return err
 		}
 	}
-	return nil
+	return touch(filepath.Join(bottom, resolversPath))
+}
+
+// touch makes an empty file, if there is none.
+func touch(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o755)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func skeleton(dir string) (top, bottom string) {
