@@ -1,19 +1,15 @@
 package cluster_test
 
 import (
-	"archive/zip"
-	"bytes"
 	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
-	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hearth/internal/cluster"
@@ -31,7 +27,8 @@ func TestMain(m *testing.M) {
 // goroutine was left behind.
 func TestWarmPathStaysInMemory(t *testing.T) {
 	client := inProcess(t)
-	createPython(t, client, "warm")
+	harness.CreatePython(t, client, "warm", "def handler(event, context):\n    return event\n",
+		func(in *lambda.CreateFunctionInput) { in.MemorySize = aws.Int32(1769) })
 	series := func(n int) {
 		for range n {
 			out, err := client.Invoke(t.Context(), &lambda.InvokeInput{FunctionName: aws.String("warm"), Payload: []byte(`{"a": 1}`)})
@@ -119,31 +116,4 @@ func inProcess(t *testing.T) *lambda.Client {
 			return aws.Credentials{AccessKeyID: keys.AccessKeyID, SecretAccessKey: keys.SecretAccessKey}, nil
 		}),
 	})
-}
-
-func createPython(t *testing.T, client *lambda.Client, name string) {
-	t.Helper()
-	var buf bytes.Buffer
-	z := zip.NewWriter(&buf)
-	f, err := z.Create("app.py")
-	if err == nil {
-		_, err = f.Write([]byte("def handler(event, context):\n    return event\n"))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	_, err = client.CreateFunction(t.Context(), &lambda.CreateFunctionInput{
-		FunctionName: &name, Runtime: types.RuntimePython311, Handler: aws.String("app.handler"), MemorySize: aws.Int32(1769),
-		Role: aws.String("arn:aws:iam::000000000000:role/test"), Code: &types.FunctionCode{ZipFile: buf.Bytes()},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	waiter := lambda.NewFunctionActiveV2Waiter(client, func(o *lambda.FunctionActiveV2WaiterOptions) { o.MinDelay = 50 * time.Millisecond })
-	if err := waiter.Wait(t.Context(), &lambda.GetFunctionInput{FunctionName: &name}, 15*time.Minute); err != nil {
-		t.Fatal(err)
-	}
 }

@@ -58,8 +58,8 @@ func TestHostileFunctionGetsNothing(t *testing.T) {
 		}()
 		targets = append(targets, l.Addr().String())
 	}
-	create(t, client, "hostile", hostileSource, func(in *lambda.CreateFunctionInput) { in.Timeout, in.MemorySize = aws.Int32(60), aws.Int32(1769) })
-	create(t, client, "victim", echo)
+	harness.CreatePython(t, client, "hostile", hostileSource, func(in *lambda.CreateFunctionInput) { in.Timeout, in.MemorySize = aws.Int32(60), aws.Int32(1769) })
+	harness.CreatePython(t, client, "victim", echo)
 	if _, err := invoke(t.Context(), client, "victim", `{}`); err != nil { // a neighbour to find
 		t.Fatal(err)
 	}
@@ -115,8 +115,8 @@ func TestExhaustionIsContained(t *testing.T) {
 	h := harness.Run(t)
 	client := noRetry(h)
 	small := func(in *lambda.CreateFunctionInput) { in.Timeout = aws.Int32(60); in.MemorySize = aws.Int32(128) }
-	create(t, client, "neighbour", echo, func(in *lambda.CreateFunctionInput) { in.MemorySize = aws.Int32(1769) })
-	create(t, client, "hostile", hostileSource, small)
+	harness.CreatePython(t, client, "neighbour", echo, func(in *lambda.CreateFunctionInput) { in.MemorySize = aws.Int32(1769) })
+	harness.CreatePython(t, client, "hostile", hostileSource, small)
 	for range 50 { // warm up
 		if _, err := invoke(t.Context(), client, "neighbour", `{}`); err != nil {
 			t.Fatal(err)

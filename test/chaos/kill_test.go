@@ -36,7 +36,7 @@ func TestKillInTheMiddleOfInvokes(t *testing.T) {
 	client := noRetry(h)
 	names := []string{"one", "two", "three"}
 	for _, name := range names {
-		create(t, client, name, echo)
+		harness.CreatePython(t, client, name, echo)
 	}
 	var wg sync.WaitGroup
 	var answered, cut atomic.Int32

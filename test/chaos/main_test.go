@@ -4,8 +4,6 @@
 package chaos
 
 import (
-	"archive/zip"
-	"bytes"
 	"context"
 	"os"
 	"testing"
@@ -14,7 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
-	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
 	"hearth/test/harness"
 )
@@ -23,26 +20,6 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	harness.Cleanup()
 	os.Exit(code)
-}
-
-// archive makes a zip of files.
-func archive(t *testing.T, files map[string]string) []byte {
-	t.Helper()
-	var buf bytes.Buffer
-	z := zip.NewWriter(&buf)
-	for name, content := range files {
-		f, err := z.Create(name)
-		if err == nil {
-			_, err = f.Write([]byte(content))
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes()
 }
 
 // noRetry is a client that shows every refusal.
@@ -66,27 +43,6 @@ func (nothing) GetToken(context.Context, uint) (func() error, error) {
 	return func() error { return nil }, nil
 }
 func (nothing) AddTokens(uint) error { return nil }
-
-// create makes a Python function whose app.py is source and waits for it.
-func create(t *testing.T, c *lambda.Client, name, source string, change ...func(*lambda.CreateFunctionInput)) {
-	t.Helper()
-	in := &lambda.CreateFunctionInput{
-		FunctionName: &name, Runtime: types.RuntimePython311, Handler: aws.String("app.handler"), Timeout: aws.Int32(30),
-		Role: aws.String("arn:aws:iam::000000000000:role/test"), Code: &types.FunctionCode{ZipFile: archive(t, map[string]string{"app.py": source})},
-	}
-	for _, f := range change {
-		f(in)
-	}
-	if _, err := c.CreateFunction(t.Context(), in); err != nil {
-		t.Fatal(err)
-	}
-	waiter := lambda.NewFunctionActiveV2Waiter(c, func(o *lambda.FunctionActiveV2WaiterOptions) {
-		o.MinDelay, o.MaxDelay = 50*time.Millisecond, 500*time.Millisecond
-	})
-	if err := waiter.Wait(t.Context(), &lambda.GetFunctionInput{FunctionName: &name}, 15*time.Minute); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // update replaces a function's code and waits until it serves.
 func update(ctx context.Context, c *lambda.Client, name string, zip []byte) error {

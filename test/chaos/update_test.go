@@ -19,7 +19,7 @@ import (
 // environment that mixed two versions of the code would show it.
 func versioned(t *testing.T, version int) []byte {
 	part := fmt.Sprintf("VERSION = %d\n", version)
-	return archive(t, map[string]string{
+	return harness.Zip(t, map[string]string{
 		"a.py": part, "b.py": part,
 		"app.py": part + `
 import importlib
@@ -39,7 +39,7 @@ func TestUpdatesUnderLoad(t *testing.T) {
 	client := patient(h)
 	names := []string{"still", "calm", "moving"}
 	for _, name := range names {
-		create(t, client, name, echo)
+		harness.CreatePython(t, client, name, echo)
 	}
 	if err := update(t.Context(), client, "moving", versioned(t, 1)); err != nil {
 		t.Fatal(err)

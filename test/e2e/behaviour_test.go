@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"hearth/test/harness"
 )
 
 func TestEcho(t *testing.T) {
@@ -154,7 +156,7 @@ func TestGoPanic(t *testing.T) {
 // TestBadInit is about functions that cannot be initialised.
 func TestBadInit(t *testing.T) {
 	t.Parallel()
-	noFile := func(t *testing.T) []byte { return zipped(t, map[string]string{"readme": "nothing to run"}) }
+	noFile := func(t *testing.T) []byte { return harness.Zip(t, map[string]string{"readme": "nothing to run"}) }
 	throws := map[string]string{python: `{"errorMessage": "no init today", "errorType": "Boom", "requestId": ""`, node: `"errorMessage":"no init today"`}
 	tests := []struct {
 		name, runtime string
@@ -182,11 +184,11 @@ func TestBadInit(t *testing.T) {
 			options: func(*testing.T) []option { return []option{handler("index")} }},
 		{name: "syntax error", runtime: python, kind: `Runtime\.UserCodeSyntaxError`, message: `Syntax error in module 'app': .*`,
 			options: func(t *testing.T) []option {
-				return []option{archive(zipped(t, map[string]string{"app.py": "def handler(:\n"}))}
+				return []option{archive(harness.Zip(t, map[string]string{"app.py": "def handler(:\n"}))}
 			}},
 		{name: "syntax error", runtime: node, kind: `Runtime\.UserCodeSyntaxError`, message: `SyntaxError: .*`,
 			options: func(t *testing.T) []option {
-				return []option{archive(zipped(t, map[string]string{"index.js": "exports.handler = (=>"}))}
+				return []option{archive(harness.Zip(t, map[string]string{"index.js": "exports.handler = (=>"}))}
 			}},
 		{name: "no bootstrap", runtime: provided, kind: `Runtime\.InvalidEntrypoint`, message: `RequestId: ID Error: Couldn't find valid bootstrap\(s\): \[/var/task/bootstrap /opt/bootstrap\]`,
 			options: func(t *testing.T) []option { return []option{archive(noFile(t))} }},

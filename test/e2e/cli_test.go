@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"hearth/test/harness"
 )
 
 // awsCLI is the AWS CLI in a directory of its own.
@@ -102,8 +104,8 @@ func TestAWSCLI(t *testing.T) {
 
 func lifeWithCLI(t *testing.T, c *awsCLI, name string) {
 	t.Helper()
-	c.write(t, "hi.zip", zipped(t, map[string]string{"app.py": "def handler(event, context):\n    print('greeting')\n    return 'Hello, ' + event['name']\n"}))
-	c.write(t, "ho.zip", zipped(t, map[string]string{"app.py": "import os\ndef handler(event, context):\n    return os.environ.get('GREETING', 'Ho') + ', ' + event['name']\n"}))
+	c.write(t, "hi.zip", harness.Zip(t, map[string]string{"app.py": "def handler(event, context):\n    print('greeting')\n    return 'Hello, ' + event['name']\n"}))
+	c.write(t, "ho.zip", harness.Zip(t, map[string]string{"app.py": "import os\ndef handler(event, context):\n    return os.environ.get('GREETING', 'Ho') + ', ' + event['name']\n"}))
 	lambda := func(args ...string) string {
 		t.Helper()
 		return c.want(t, append([]string{"lambda"}, args...)...)

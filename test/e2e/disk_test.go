@@ -89,7 +89,7 @@ func TestDiskFull(t *testing.T) {
 	create := func(name string) error {
 		_, err := c.CreateFunction(t.Context(), &lambda.CreateFunctionInput{
 			FunctionName: &name, Runtime: types.RuntimePython311, Handler: aws.String("app.handler"), Role: aws.String(role),
-			Code: &types.FunctionCode{ZipFile: zipped(t, map[string]string{"app.py": read(t, "testdata/python/app.py"), "padding": incompressible(1 << 20), "name": name})},
+			Code: &types.FunctionCode{ZipFile: harness.Zip(t, map[string]string{"app.py": read(t, "testdata/python/app.py"), "padding": incompressible(1 << 20), "name": name})},
 		})
 		return err
 	}

@@ -14,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"hearth/test/harness"
 )
 
 // creation is an input that would do.
@@ -129,7 +131,7 @@ var badArchives = []struct {
 	message string
 }{
 	{"empty", func(*testing.T, []byte) []byte { return []byte{} }, "Uploaded file must be a non-empty zip"},
-	{"no file", func(t *testing.T, _ []byte) []byte { return zipped(t, nil) }, "Uploaded file must be a non-empty zip"},
+	{"no file", func(t *testing.T, _ []byte) []byte { return harness.Zip(t, nil) }, "Uploaded file must be a non-empty zip"},
 	{"not a zip", func(*testing.T, []byte) []byte { return []byte("#!/bin/sh\necho I am a script\n") }, unzip + "zip: not a valid zip file"},
 	{"truncated", func(_ *testing.T, good []byte) []byte { return good[:len(good)/2] }, unzip + "zip: not a valid zip file"},
 	{"damaged", damaged, unzip + `entry "app.py": zip: checksum error`},

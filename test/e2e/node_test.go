@@ -3,6 +3,8 @@ package e2e
 import (
 	"strings"
 	"testing"
+
+	"hearth/test/harness"
 )
 
 // TestNodeStreaming is about handlers that stream their answer; Invoke gives
@@ -59,7 +61,7 @@ func TestNodeModules(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			f := deploy(t, node, handler(test.handler), archive(zipped(t, test.files)))
+			f := deploy(t, node, handler(test.handler), archive(harness.Zip(t, test.files)))
 			if r := f.invoke(t, event{}); r.failure != "" || string(r.payload) != `"it runs"` {
 				t.Errorf("got %s (%s)", r.payload, r.failure)
 			}
