@@ -25,7 +25,7 @@ const timerSlack = 500 * time.Microsecond
 func (s *instance) startScheduled(cmd *exec.Cmd) error {
 	// A child inherits both from the thread that forks it.
 	return osthread.Run(func() error {
-		if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(timerSlack.Nanoseconds()), 0, 0, 0); err != nil {
+		if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(timerSlack.Nanoseconds()), 0, 0, 0); err != nil { //nolint:gosec // half a millisecond fits
 			return fmt.Errorf("set timer slack: %w", err)
 		}
 		batch := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_BATCH}
