@@ -15,6 +15,8 @@
 //  3. Memory is counted as anonymous plus shared memory. Page cache is left
 //     out: the kernel takes it back under pressure, and writes to a file
 //     would otherwise look like memory use.
+//  4. A group that is being killed has no CPU quota: what it has used before
+//     does not delay its end.
 //
 // Failure modes: a controller that is missing is reported by Detect, by name;
 // a group that holds unkillable processes (state D) makes Kill fail at the

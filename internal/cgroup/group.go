@@ -113,15 +113,19 @@ func (g *Group) Procs() ([]int, error) {
 // A killed sandbox takes a few milliseconds to unmap its memory.
 const killRetry = 500 * time.Microsecond
 
-// Kill kills every process of the group and returns when none is left.
+// Kill kills every process of the group and returns when none is left. The
+// group has no CPU quota afterwards.
 func (g *Group) Kill(ctx context.Context) error {
-	for {
+	for first := true; ; first = false {
 		pids, err := g.Procs()
 		if err != nil {
 			return err
 		}
 		if len(pids) == 0 {
 			return nil
+		}
+		if first {
+			g.liftCPU()
 		}
 		if err := g.killOnce(pids); err != nil {
 			return fmt.Errorf("cgroup: kill %s: %w", g.path, err)

@@ -1,12 +1,14 @@
 package cgroup_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"hearth/internal/cgroup"
 	"hearth/internal/osthread"
@@ -77,6 +79,23 @@ func TestStartAndKill(t *testing.T) {
 	}
 }
 
+func TestKillLiftsTheQuota(t *testing.T) {
+	g := newGroup(t)
+	if err := g.SetCPU(50); err != nil {
+		t.Fatal(err)
+	}
+	cmd := start(t, g, "while :; do :; done")
+	if err := g.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("the process ended well, want it killed")
+	}
+	if quota, err := g.Quota(); err != nil || quota != "-1" && !strings.HasPrefix(quota, "max") {
+		t.Errorf("quota after Kill: got %q, %v, want none", quota, err)
+	}
+}
+
 func TestManyStarts(t *testing.T) {
 	g := newGroup(t)
 	for range 20 {
@@ -103,15 +122,45 @@ func TestMemoryLimit(t *testing.T) {
 	if kills, err := g.OOMKills(); err != nil || kills != 0 {
 		t.Fatalf("OOMKills before: got %d, %v, want 0", kills, err)
 	}
+	w, err := g.WatchMemory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
 	if err := start(t, g, "head -c 200000000 /dev/zero | tail").Wait(); err == nil {
 		t.Error("a use of 200 MB at a limit of 32 MB ended well")
 	}
 	if kills, err := g.OOMKills(); err != nil || kills == 0 {
 		t.Errorf("OOMKills: got %d, %v, want at least 1", kills, err)
 	}
+	if err := w.Wait(0); err != nil {
+		t.Errorf("Wait after a kill: %v", err)
+	}
 	usage, err := g.Usage()
 	if err != nil || usage.ChargedPeak > 32*mega || usage.ChargedPeak < 24*mega {
 		t.Errorf("Usage: got %+v, %v, want a peak near 32 MB", usage, err)
+	}
+}
+
+func TestMemoryWatchEnds(t *testing.T) {
+	w, err := newGroup(t).WatchMemory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// On version 2 the first look may tell of events before it.
+	for err == nil {
+		err = w.Wait(time.Millisecond)
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Wait for a millisecond: got %v, want %v", err, os.ErrDeadlineExceeded)
+	}
+	done := make(chan error, 1)
+	go func() { done <- w.Wait(0) }()
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Wait: got %v, want %v", err, os.ErrClosed)
 	}
 }
 

@@ -20,6 +20,9 @@ type Usage struct {
 	// does not tell (version 2 before Linux 5.19).
 	ChargedPeak int64
 	CPU         time.Duration
+	// MajorFaults counts pages that programs had to wait for: read from disk
+	// for the first time, or again.
+	MajorFaults int64
 }
 
 // Usage reads the group's counters.
@@ -54,6 +57,7 @@ func (g *Group) usageV1() (Usage, error) {
 		Charged:     charged,
 		ChargedPeak: peak,
 		CPU:         time.Duration(cpu),
+		MajorFaults: memory["total_pgmajfault"],
 	}, err
 }
 
@@ -76,6 +80,7 @@ func (g *Group) usageV2() (Usage, error) {
 		Charged:     charged,
 		ChargedPeak: peak,
 		CPU:         time.Duration(cpu["usage_usec"]) * time.Microsecond,
+		MajorFaults: memory["pgmajfault"],
 	}, err
 }
 
@@ -117,12 +122,20 @@ func (g *Group) stat(controller, file string) (map[string]int64, error) {
 	if err != nil {
 		return nil, err
 	}
+	values, err := parseStat(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return values, nil
+}
+
+func parseStat(text string) (map[string]int64, error) {
 	values := make(map[string]int64)
 	for line := range strings.Lines(text) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		n, err := strconv.ParseInt(value, 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("%s: line %q: %w", file, line, err)
+			return nil, fmt.Errorf("line %q: %w", line, err)
 		}
 		values[name] = n
 	}

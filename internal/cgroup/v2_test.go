@@ -1,7 +1,11 @@
 package cgroup
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -86,6 +90,75 @@ func TestV2Weight(t *testing.T) {
 	}
 }
 
+func TestV2KillLiftsTheQuota(t *testing.T) {
+	g, dir := fakeV2(t, map[string]string{"cgroup.procs": "41\n", "cgroup.kill": "", "cpu.max": ""})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // the fake's process does not die
+	if err := g.Kill(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if got := readFile(t, filepath.Join(dir, "cpu.max")); got != "max" {
+		t.Errorf("cpu.max: got %q, want max", got)
+	}
+}
+
+// TestV2Watch uses a file of the kernel's, for no fake can be polled, and one
+// that changes without a memory controller: version 2 may be mounted beside
+// version 1.
+func TestV2Watch(t *testing.T) {
+	h := &Hierarchy{unified: unifiedMount(t)}
+	g, err := h.Group(fmt.Sprintf("hearth-watch-%d", os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(g.dir(""), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := g.Remove(); err != nil {
+			t.Error(err)
+		}
+	}()
+	file, err := openPolled(filepath.Join(g.dir(""), "cgroup.events"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &MemoryWatch{group: g, file: file}
+	defer w.Close()
+	want := func(state string) {
+		t.Helper()
+		if err := w.Wait(0); err != nil || !strings.Contains(w.last, state) {
+			t.Errorf("Wait: got %q, %v, want %q", w.last, err, state)
+		}
+	}
+	want("populated 0")
+	cmd := exec.Command("sleep", "1000")
+	if err := g.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	want("populated 1")
+	if err := g.Kill(t.Context()); err != nil {
+		t.Error(err)
+	}
+	_ = cmd.Wait() // killed
+	want("populated 0")
+}
+
+func unifiedMount(t *testing.T) string {
+	t.Helper()
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(table)) {
+		if strings.Contains(line, " - cgroup2 ") {
+			return strings.Fields(line)[4]
+		}
+	}
+	t.Skip("no cgroup2 is mounted")
+	return ""
+}
+
 func TestV2OlderKernels(t *testing.T) {
 	// No bursts, no swap accounting, no peak.
 	g, _ := fakeV2(t, map[string]string{
@@ -104,7 +177,7 @@ func TestV2OlderKernels(t *testing.T) {
 
 func TestV2Usage(t *testing.T) {
 	g, _ := fakeV2(t, map[string]string{
-		"memory.stat":    "anon 1000\nfile 500\nkernel 20\nshmem 300\nfile_mapped 1\n",
+		"memory.stat":    "anon 1000\nfile 500\nkernel 20\nshmem 300\nfile_mapped 1\npgmajfault 6\n",
 		"memory.current": "1820\n",
 		"memory.peak":    "4000\n",
 		"cpu.stat":       "usage_usec 1500000\nuser_usec 1000000\nsystem_usec 500000\n",
@@ -112,7 +185,7 @@ func TestV2Usage(t *testing.T) {
 		"pids.events":    "max 4\n",
 		"cgroup.procs":   "41\n42\n",
 	})
-	want := Usage{Memory: 1300, Charged: 1820, ChargedPeak: 4000, CPU: 1500 * time.Millisecond}
+	want := Usage{Memory: 1300, Charged: 1820, ChargedPeak: 4000, CPU: 1500 * time.Millisecond, MajorFaults: 6}
 	if got, err := g.Usage(); err != nil || got != want {
 		t.Errorf("Usage: got %+v, %v, want %+v", got, err, want)
 	}
