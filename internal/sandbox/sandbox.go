@@ -51,7 +51,10 @@ type Usage struct {
 	// page cache: what the function's memory size is compared with.
 	MemoryBytes     int64
 	MemoryPeakBytes int64
-	CPU             time.Duration
+	// OutOfMemory is set when the memory limit has killed some of it. The rest
+	// ends soon, if it has not yet.
+	OutOfMemory bool
+	CPU         time.Duration
 }
 
 // Exit tells how a sandbox ended by itself.

@@ -56,6 +56,9 @@ func (s *instance) boot(ctx context.Context, spec sandbox.Spec) error {
 		return err
 	}
 	var err error
+	if s.killer, err = s.startKiller(ctx); err != nil {
+		return err
+	}
 	if s.control, err = listenControl(s.path("ctl"), s.setBaseline); err != nil {
 		return fmt.Errorf("listen for hearth-init: %w", err)
 	}

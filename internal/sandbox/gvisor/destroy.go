@@ -33,6 +33,9 @@ func (s *instance) tearDown(ctx context.Context) error {
 	if err := s.group.Kill(ctx); err != nil {
 		return err
 	}
+	if s.killer != nil {
+		s.killer.stop()
+	}
 	s.sentry.close()
 	if s.control != nil {
 		s.control.close()

@@ -29,6 +29,8 @@
 //  5. Create leaves nothing behind when it fails; Destroy may be repeated
 //     until it succeeds; Sweep finds by name and place what a dead process
 //     left, without any record of its own.
+//  6. A sandbox is killed for memory only if the kernel has killed part of it,
+//     or if it holds more than its function's limit and thrashes.
 //
 // Failure modes: runsc missing or failing to boot (Create returns its last
 // words); hearth-init never dials (Control ends with its context or with the

@@ -57,6 +57,14 @@ func (m *memory) function(bytes int64) int64 {
 	return max(0, min(bytes-m.baseline, m.limit))
 }
 
+// exceeded reports whether the function and what the sandbox has needed for it
+// since are over the function's limit. The overhead allows for some of that.
+func (m *memory) exceeded(u cgroup.Usage) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return u.Memory-m.baseline > m.limit
+}
+
 // setBaseline runs when hearth-init dials.
 func (s *instance) setBaseline() {
 	// An error means that the sandbox is gone again; who uses it will be told.

@@ -33,6 +33,7 @@ type instance struct {
 	done    chan struct{}
 	exit    sandbox.Exit // set before done is closed
 	memory  memory
+	killer  *killer // nil when boot failed before it
 
 	// mu is held for reading by whoever uses the sandbox, for writing by
 	// Destroy.
@@ -168,7 +169,7 @@ func (s *instance) Stats(context.Context) (sandbox.Usage, error) {
 		return sandbox.Usage{}, err
 	}
 	now, peak := s.memory.observe(usage)
-	return sandbox.Usage{MemoryBytes: now, MemoryPeakBytes: peak, CPU: usage.CPU}, nil
+	return sandbox.Usage{MemoryBytes: now, MemoryPeakBytes: peak, OutOfMemory: s.outOfMemory(), CPU: usage.CPU}, nil
 }
 
 // Done implements sandbox.Sandbox.
@@ -191,7 +192,7 @@ func (s *instance) ended() {
 	if refused, _ := s.group.PidsRefused(); refused > 0 {
 		s.exit.Detail = "the limit of processes was hit: " + s.exit.Detail
 	}
-	if kills, _ := s.group.OOMKills(); kills > 0 {
+	if s.outOfMemory() {
 		s.exit.OutOfMemory = true
 		s.exit.Detail = "the memory limit was hit: " + s.exit.Detail
 	}

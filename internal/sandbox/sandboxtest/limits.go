@@ -101,7 +101,8 @@ func (s *suite) memory(t *testing.T, g *Guest) {
 func (s *suite) outOfMemory(t *testing.T) {
 	ctx := Context(t)
 	g := s.boot(t)
-	if err := g.Limit(ctx, sandbox.Limits{MemoryMB: 128}); err != nil {
+	// The CPU quota of a function of this size: dying takes CPU time too.
+	if err := g.Limit(ctx, sandbox.Limits{MemoryMB: 128, MilliCPU: 72}); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := g.Act("hog", "1000"); !errors.Is(err, errHungUp) {
