@@ -168,6 +168,12 @@ func (e *env) exited(ctx context.Context) (sandbox.Exit, bool) {
 	return sandbox.Exit{}, false
 }
 
+// outOfMemory reports whether the memory limit has killed any of the sandbox.
+func (e *env) outOfMemory() bool {
+	u, err := e.sb.Stats(e.w.ctx)
+	return err == nil && u.OutOfMemory
+}
+
 // memorySample is how old a measurement of memory may be. The figure is a
 // peak: what a faster series of invokes misses, the next one shows.
 const memorySample = 50 * time.Millisecond

@@ -96,13 +96,38 @@ func (c *call) judge(a *controlstream.Response, payload []byte) {
 		return
 	case controlstream.StatusError, controlstream.StatusTooLarge:
 	case controlstream.StatusTimeout:
-		c.timedOut()
+		c.late()
 	case controlstream.StatusInitError:
 		c.res.Outcome = environment.OutcomeInitError
 	default:
 		c.res.Outcome = environment.OutcomeCrash
+		if c.env.outOfMemory() { // the kernel's choice was the runtime, not the sandbox
+			c.outOfMemory()
+		}
 	}
 	c.res.FunctionError = "Unhandled"
+}
+
+// late deals with a passed deadline. A function without memory can be too slow
+// to die before it: then that is its error, not the time.
+func (c *call) late() {
+	if c.env.outOfMemory() {
+		c.outOfMemory()
+		return
+	}
+	c.timedOut()
+}
+
+func (c *call) outOfMemory() {
+	c.res.Outcome = environment.OutcomeOutOfMemory
+	c.killed(outOfMemory)
+}
+
+// killed makes the answer for a sandbox that has died.
+func (c *call) killed(errType string) {
+	c.use.errType = errType
+	c.res.FunctionError = "Unhandled"
+	c.res.Payload = c.failure(errType, "Runtime exited with error: signal: killed")
 }
 
 func (c *call) timedOut() {
@@ -123,18 +148,17 @@ func (c *call) failure(errType, text string) []byte {
 func (c *call) lost(ctx context.Context, err error) {
 	c.broken = true
 	if errors.Is(err, context.DeadlineExceeded) {
-		c.timedOut()
+		c.late()
 		return
 	}
 	exit, dead := c.env.exited(ctx)
-	c.res.FunctionError = "Unhandled"
 	if dead && exit.OutOfMemory || c.env.initOOM {
-		c.res.Outcome, c.use.errType = environment.OutcomeOutOfMemory, outOfMemory
-	} else {
-		c.res.Outcome, c.use.errType = environment.OutcomeCrash, "Runtime.ExitError"
-		c.env.w.cfg.Log.Warn("sandbox lost in an invoke", "environment", c.env.start.ID, "request", c.req.ID, "exit", exit.Detail, "error", err)
+		c.outOfMemory()
+		return
 	}
-	c.res.Payload = c.failure(c.use.errType, "Runtime exited with error: signal: killed")
+	c.res.Outcome = environment.OutcomeCrash
+	c.killed("Runtime.ExitError")
+	c.env.w.cfg.Log.Warn("sandbox lost in an invoke", "environment", c.env.start.ID, "request", c.req.ID, "exit", exit.Detail, "error", err)
 }
 
 // finish waits for the end of the invoke, writes its report, and makes the
