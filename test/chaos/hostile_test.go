@@ -114,7 +114,7 @@ func hostAddresses(t *testing.T) []string {
 func TestExhaustionIsContained(t *testing.T) {
 	h := harness.Run(t)
 	client := noRetry(h)
-	small := func(in *lambda.CreateFunctionInput) { in.Timeout = aws.Int32(60); in.MemorySize = aws.Int32(128) }
+	small := func(in *lambda.CreateFunctionInput) { in.Timeout = aws.Int32(30); in.MemorySize = aws.Int32(128) }
 	harness.CreatePython(t, client, "neighbour", echo, func(in *lambda.CreateFunctionInput) { in.MemorySize = aws.Int32(1769) })
 	harness.CreatePython(t, client, "hostile", hostileSource, small)
 	for range 50 { // warm up

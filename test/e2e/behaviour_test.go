@@ -303,20 +303,19 @@ func TestExit(t *testing.T) {
 	})
 }
 
-// TestOutOfMemory gives its functions more than the least memory: what the
-// kernel does to find that there is none is on the function's CPU account,
-// and a killed function with a small share takes its time to repay and die.
+// TestOutOfMemory gives its functions the least memory, hence the least CPU:
+// they must come to their end all the same.
 func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
 	eachRuntime(t, func(t *testing.T, runtime string) {
-		f := deploy(t, runtime, memory(512), timeout(120))
+		f := deploy(t, runtime, memory(128), timeout(30))
 		f.do(t, event{"do": "state"}, nil)
 		r := f.invoke(t, event{"do": "hog"})
 		got := r.failed(t)
 		if want := "RequestId: " + r.id + " Error: Runtime exited with error: signal: killed"; got.Type != "Runtime.OutOfMemory" || got.Message != want {
 			t.Errorf("got %s, want %s", r.payload, want)
 		}
-		wantMatch(t, r.log, `REPORT .*\tMemory Size: 512 MB\tMax Memory Used: 512 MB\t.*Status: error\tError Type: Runtime\.OutOfMemory`)
+		wantMatch(t, r.log, `REPORT .*\tMemory Size: 128 MB\tMax Memory Used: 128 MB\t.*Status: error\tError Type: Runtime\.OutOfMemory`)
 		f.do(t, event{"do": "state"}, nil)
 	})
 }
