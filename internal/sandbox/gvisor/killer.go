@@ -25,7 +25,7 @@ import (
 // sandbox's account, as with the first sandbox after they were built, the
 // kernel takes it back, page by page as the function grows. Soon every few
 // instructions have to be read from disk again, within the CPU quota, and
-// that counts as success: there was no kill in 120 s. Hence invariant 6: what
+// that counts as success: no kill in 120 s. Hence invariant 6: what
 // is over its limit and thrashes is out of memory.
 type killer struct {
 	watch   *cgroup.MemoryWatch
