@@ -72,14 +72,19 @@ func (r *rig) root(ctx context.Context, runtime string) (string, error) {
 // floor measures the Go function called straight over the control streams of
 // some sandboxes at once: what no path around them can beat.
 func (r *rig) floor(ctx context.Context, sandboxes, n int, body []byte) (Latency, error) {
-	calls := make([]func() error, sandboxes)
-	for i := range calls {
+	var calls []func() error
+	var ends []func()
+	defer func() {
+		for _, end := range ends {
+			end()
+		}
+	}()
+	for i := range sandboxes {
 		s, done, err := r.assigned(ctx, fmt.Sprintf("%016x", 0xf100+i))
 		if err != nil {
 			return Latency{}, err
 		}
-		defer done()
-		calls[i] = caller(ctx, s, body)
+		calls, ends = append(calls, caller(ctx, s, body)), append(ends, done)
 	}
 	return closedLoop(sandboxes, n, func(i int) error { return calls[i]() })
 }

@@ -43,7 +43,7 @@ func startHearth(ctx context.Context, o *Options, args ...string) (_ *hearth, er
 	}()
 	// Sixteen environments of one core each are more memory than small machines
 	// have, and use little of it.
-	args = append([]string{"up", "--data", data, "--listen", "127.0.0.1:0", "--runtime-cache", o.RuntimeCache, "--memory", "65536"}, args...)
+	args = append([]string{"up", "--data", data, "--listen", "127.0.0.1:0", "--runtime-cache", o.RuntimeCache, "--memory", "131072"}, args...)
 	p, err := start(ctx, "hearth ready on ", args...)
 	if err != nil {
 		return nil, err

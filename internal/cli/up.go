@@ -17,6 +17,7 @@ import (
 
 	"hearth/internal/cluster"
 	"hearth/internal/datadir"
+	"hearth/internal/osthread"
 )
 
 func (a *app) up() *cobra.Command {
@@ -70,6 +71,9 @@ func serve(ctx context.Context, cfg cluster.Config, verbose bool) error {
 		fmt.Fprintln(os.Stderr, "hearth: cannot go on:", err)
 		os.Exit(1)
 	}
+	if err := osthread.SetTimerSlack(timerSlack); err != nil {
+		return err
+	}
 	h, err := cluster.Start(ctx, cfg)
 	if err != nil {
 		return err
@@ -83,6 +87,10 @@ func serve(ctx context.Context, cfg cluster.Config, verbose bool) error {
 	fmt.Fprintln(os.Stderr, "hearth stopping: waiting for invokes under way")
 	return errors.Join(err, h.Stop(context.WithoutCancel(ctx)))
 }
+
+// timerSlack is that of a serving Hearth, which shares its cores with sandboxes.
+// No timer of Hearth's is finer.
+const timerSlack = 500 * time.Microsecond
 
 // dataFlag is the --data flag that a suggested command needs.
 func dataFlag(data string) string {

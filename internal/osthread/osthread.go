@@ -1,5 +1,6 @@
-// Package osthread runs code on an operating system thread of its own, for
-// what Linux keeps per thread: namespaces and version 1 control groups.
+// Package osthread is for what Linux keeps per thread. It runs code on an
+// operating system thread of its own (namespaces, version 1 control groups,
+// scheduling of what is forked), and sets the timer slack of all.
 package osthread
 
 import (

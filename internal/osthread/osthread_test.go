@@ -4,7 +4,9 @@ import (
 	"errors"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,4 +35,52 @@ func TestRunUsesThreadsOfItsOwn(t *testing.T) {
 func exists(tid int) bool {
 	_, err := os.Stat("/proc/self/task/" + strconv.Itoa(tid))
 	return err == nil
+}
+
+func TestTimerSlackIsInherited(t *testing.T) {
+	const want = 123_000
+	old := slackOf(t, unix.Gettid())
+	if err := osthread.SetTimerSlack(want); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := osthread.SetTimerSlack(time.Duration(old)); err != nil {
+			t.Error(err)
+		}
+	}()
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range tasks {
+		tid, err := strconv.Atoi(task.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := slackOf(t, tid); got != want {
+			t.Errorf("thread %d: got %d ns, want %d", tid, got, want)
+		}
+	}
+	err = osthread.Run(func() error {
+		if got := slackOf(t, unix.Gettid()); got != want {
+			t.Errorf("a new thread: got %d ns, want %d", got, want)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func slackOf(t *testing.T, tid int) int64 {
+	t.Helper()
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(tid) + "/timerslack_ns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slack, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slack
 }

@@ -68,7 +68,7 @@ func (s *instance) writeResolvers() error {
 	for _, address := range s.driver.cfg.Resolvers {
 		text = fmt.Appendf(text, "nameserver %s\n", address)
 	}
-	return os.WriteFile(s.path("resolv.conf"), text, 0o644) //nolint:gosec // for every user of the sandbox
+	return os.WriteFile(s.path("resolv.conf"), text, 0o644) // for every user of the sandbox
 }
 
 func (s *instance) mounts() []specs.Mount {
