@@ -27,6 +27,9 @@ type Credential struct {
 	Secret       string
 	PrincipalARN string
 	UserID       string
+	// Temporary says that the key belongs to a session: its requests carry the
+	// session's token, which the identity service judges.
+	Temporary bool
 }
 
 // Scope is the part of a credential that names where it is used.

@@ -67,6 +67,9 @@ func (v *Verifier) Begin(r *http.Request) (*Pending, error) {
 	if err != nil {
 		return nil, err
 	}
+	if credential.Temporary != (c.token != "") {
+		return nil, unrecognized()
+	}
 	p := &Pending{
 		Identity: Identity{Credential: credential, AccessKeyID: c.accessKeyID, Scope: c.scope, Token: c.token},
 		v:        v, r: r, claim: c,
@@ -84,12 +87,16 @@ func (v *Verifier) Begin(r *http.Request) (*Pending, error) {
 func (v *Verifier) lookup(ctx context.Context, accessKeyID string) (Credential, error) {
 	credential, err := v.keys.Secret(ctx, accessKeyID)
 	if errors.Is(err, ErrUnknownKey) {
-		return Credential{}, awserr.New("UnrecognizedClientException", "The security token included in the request is invalid.")
+		return Credential{}, unrecognized()
 	}
 	if err != nil {
 		return Credential{}, fmt.Errorf("sigv4: look access key up: %w", err)
 	}
 	return credential, nil
+}
+
+func unrecognized() error {
+	return awserr.New("UnrecognizedClientException", "The security token included in the request is invalid.")
 }
 
 // checkDeclared refuses declarations that would leave the body unsigned.

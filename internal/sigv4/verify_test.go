@@ -30,6 +30,7 @@ var testTime = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 // oneKey knows one access key, whose secret may change.
 type oneKey struct {
 	id, secret string
+	temporary  bool
 	err        error
 }
 
@@ -40,7 +41,7 @@ func (k *oneKey) Secret(_ context.Context, id string) (Credential, error) {
 	if id != k.id {
 		return Credential{}, ErrUnknownKey
 	}
-	return Credential{AccountID: "123456789012", Secret: k.secret, PrincipalARN: "arn:aws:iam::123456789012:root"}, nil
+	return Credential{AccountID: "123456789012", Secret: k.secret, PrincipalARN: "arn:aws:iam::123456789012:root", Temporary: k.temporary}, nil
 }
 
 func newTestVerifier(at time.Time) *Verifier {
@@ -363,16 +364,28 @@ func TestSign(t *testing.T) {
 	}
 }
 
-func TestSessionTokenIsPassedThrough(t *testing.T) {
-	r := newRequest(t, "GET", "http://h/x", "")
-	err := v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: testKey, SecretAccessKey: testSecret, SessionToken: "tok/en+="},
-		r, emptyHash, "lambda", "us-east-1", testTime)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := newTestVerifier(testTime).Begin(received(t, r))
-	if err != nil || p.Token != "tok/en+=" {
-		t.Errorf("Token = %v, %v", p, err)
+// TestSessionTokens: a token comes with the keys of a session, and only these.
+func TestSessionTokens(t *testing.T) {
+	for _, temporary := range []bool{false, true} {
+		for _, token := range []string{"", "tok/en+="} {
+			r := newRequest(t, "GET", "http://h/x", "")
+			err := v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: testKey, SecretAccessKey: testSecret, SessionToken: token},
+				r, emptyHash, "lambda", "us-east-1", testTime)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := NewVerifier(&oneKey{id: testKey, secret: testSecret, temporary: temporary}, func() time.Time { return testTime })
+			p, err := v.Begin(received(t, r))
+			if temporary != (token != "") {
+				if code(err) != "UnrecognizedClientException" {
+					t.Errorf("temporary %v, token %q: got %v, want UnrecognizedClientException", temporary, token, err)
+				}
+				continue
+			}
+			if err != nil || p.Token != token {
+				t.Errorf("temporary %v, token %q: got %v, %v", temporary, token, p, err)
+			}
+		}
 	}
 }
 

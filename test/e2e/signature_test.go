@@ -44,6 +44,8 @@ func TestSignatures(t *testing.T) {
 		{name: "wrong secret", keys: aws.Credentials{AccessKeyID: good.AccessKeyID, SecretAccessKey: "wrong"}, tamper: same, code: "InvalidSignatureException", message: mismatch},
 		{name: "unknown key", keys: aws.Credentials{AccessKeyID: "AKIAAAAAAAAAAAAAAAAA", SecretAccessKey: "wrong"}, tamper: same,
 			code: "UnrecognizedClientException", message: "The security token included in the request is invalid."},
+		{name: "token of no session", keys: aws.Credentials{AccessKeyID: good.AccessKeyID, SecretAccessKey: good.SecretAccessKey, SessionToken: "token"}, tamper: same,
+			code: "UnrecognizedClientException", message: "The security token included in the request is invalid."},
 		{name: "expired", keys: good, at: 10 * time.Minute, tamper: same, code: "InvalidSignatureException", message: "Signature expired: "},
 		{name: "from the future", keys: good, at: -10 * time.Minute, tamper: same, code: "InvalidSignatureException", message: "Signature not yet current: "},
 		{name: "body", keys: good, code: "InvalidSignatureException", message: mismatch,
