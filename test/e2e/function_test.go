@@ -20,6 +20,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/smithy-go"
@@ -163,9 +164,18 @@ func nameOf(t *testing.T) string {
 	return fmt.Sprintf("%s-%d", name[:min(len(name), 50)], named.Add(1))
 }
 
-// client never tries again: an error that goes away by itself is one too.
+// client never tries again: an error that goes away by itself is one too. The
+// exception is the client's own: the SDK closes a request's body as soon as an
+// answer comes, and if the transport is still looking for the body's end then,
+// it closes the connection under a long answer.
 func client(h *harness.Instance) *lambda.Client {
-	return h.Client(func(o *lambda.Options) { o.Retryer = aws.NopRetryer{} })
+	return h.Client(func(o *lambda.Options) {
+		o.Retryer = retry.NewStandard(func(s *retry.StandardOptions) {
+			s.Retryables = []retry.IsErrorRetryable{retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+				return aws.BoolTernary(strings.Contains(err.Error(), "use of closed network connection"))
+			})}
+		})
+	})
 }
 
 // deploy creates the function of the tests on the shared Hearth and waits
