@@ -176,7 +176,7 @@ func (e *env) outOfMemory() bool {
 
 // memorySample is how old a measurement of memory may be. The figure is a
 // peak: what a faster series of invokes misses, the next one shows.
-const memorySample = 50 * time.Millisecond
+const memorySample = 200 * time.Millisecond
 
 // maxMemoryMB is the most memory the environment has used.
 func (e *env) maxMemoryMB() int {
