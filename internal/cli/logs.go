@@ -46,6 +46,7 @@ func (a *app) logs() *cobra.Command {
 			if follow {
 				return unlessStopped(cmd.Context(), reader.Follow(cmd.Context(), group, from, show))
 			}
+			time.Sleep(logstore.Lag) // the answer of an invoke comes before its log is on disk
 			events, err := reader.Read(cmd.Context(), group, logstore.Query{Since: from, RequestID: request})
 			if err != nil {
 				return err

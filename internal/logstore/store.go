@@ -9,6 +9,13 @@ import (
 	"time"
 )
 
+// flushInterval is the default of Config.FlushInterval.
+const flushInterval = 100 * time.Millisecond
+
+// Lag is how long another process that reads should wait for lines that were
+// appended just now.
+const Lag = 2 * flushInterval
+
 // Config says where logs are kept and how much of them.
 type Config struct {
 	Dir string
@@ -87,7 +94,7 @@ func Open(cfg Config) (*Store, error) {
 		cfg.BufferBytes = 4 << 20
 	}
 	if cfg.FlushInterval == 0 {
-		cfg.FlushInterval = 100 * time.Millisecond
+		cfg.FlushInterval = flushInterval
 	}
 	if cfg.IdleClose == 0 {
 		cfg.IdleClose = 30 * time.Second

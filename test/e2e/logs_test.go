@@ -21,7 +21,11 @@ func TestLogLines(t *testing.T) {
 		f := deploy(t, runtime, memory(256), variables("AT_INIT", "print"))
 		cold := f.do(t, event{"do": "say", "text": "erste Zeile ü"}, nil)
 		warm := f.do(t, event{"do": "say", "text": "zweite Zeile"}, nil)
-		lines := logLines(t, f, "")
+		var lines []string
+		eventually(t, "the log is whole", func() bool {
+			lines = logLines(t, f, "")
+			return strings.Contains(strings.Join(lines, "\n"), "REPORT RequestId: "+warm.id)
+		})
 		want := []string{
 			`^INIT_START Runtime Version: \S+\tRuntime Version ARN: arn:aws:lambda:us-east-1::runtime:[0-9a-f]{64}$`,
 			`said at init$`,
