@@ -12,7 +12,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Cold is the cold start of one runtime, medians.
+// Cold is the cold start of one runtime, medians. The interpreter started
+// plainly and with an empty pool are measured in turns, since the speed of a
+// machine drifts.
 type Cold struct {
 	Runtime string `json:"runtime"`
 	// Host and Runsc are the same interpreter to its first output, started in
@@ -38,37 +40,44 @@ type Steps struct {
 // caller sees the pool.
 const settle = 1500 * time.Millisecond
 
-// cold measures a workload's cold starts in a running Hearth.
-func (h *hearth) cold(ctx context.Context, w workload, name string, rounds int, pause time.Duration) (Steps, error) {
+// samples are those of one kind of cold start.
+type samples struct{ total, boot, handover, init, run []time.Duration }
+
+func (s *samples) medians() Steps {
+	return Steps{Total: median(s.total), Boot: median(s.boot), Handover: median(s.handover), Init: median(s.init), Run: median(s.run)}
+}
+
+// sampler returns a function that measures one cold start of a workload and
+// notes it.
+func (h *hearth) sampler(ctx context.Context, w workload, name string, pause time.Duration, into *samples) (func() error, error) {
 	if err := h.create(ctx, name, w); err != nil {
-		return Steps{}, err
+		return nil, err
 	}
 	t, err := h.target(ctx, name, []byte(`1`))
 	if err != nil {
-		return Steps{}, err
+		return nil, err
 	}
-	client := newClient()
-	defer client.CloseIdleConnections()
-	var total, boot, handover, initialise, run []time.Duration
-	for i := range rounds {
-		if err := h.renew(ctx, name, i); err != nil {
-			return Steps{}, err
+	return func() error {
+		client := newClient()
+		defer client.CloseIdleConnections()
+		if err := h.renew(ctx, name, len(into.total)); err != nil {
+			return err
 		}
 		time.Sleep(pause)
 		clock := time.Now()
 		timing, err := t.post(ctx, client)
 		if err != nil {
-			return Steps{}, err
+			return err
 		}
-		total = append(total, time.Since(clock))
+		into.total = append(into.total, time.Since(clock))
 		steps := timeline(timing)
 		if steps["init"] == 0 {
-			return Steps{}, fmt.Errorf("bench: an invoke of %s that should have been cold was not", name)
+			return fmt.Errorf("bench: an invoke of %s that should have been cold was not", name)
 		}
-		boot, handover = append(boot, steps["boot"]), append(handover, steps["handover"])
-		initialise, run = append(initialise, steps["init"]), append(run, steps["run"])
-	}
-	return Steps{Total: median(total), Boot: median(boot), Handover: median(handover), Init: median(initialise), Run: median(run)}, nil
+		into.boot, into.handover = append(into.boot, steps["boot"]), append(into.handover, steps["handover"])
+		into.init, into.run = append(into.init, steps["init"]), append(into.run, steps["run"])
+		return nil
+	}, nil
 }
 
 // firstOutput is the time from starting a command to its first byte of output.
@@ -92,25 +101,18 @@ func firstOutput(cmd *exec.Cmd) (time.Duration, error) {
 	return took, nil
 }
 
-// plain measures a workload's program on the host and under runsc run.
-func (r *rig) plain(ctx context.Context, w workload, rounds int) (host, runsc time.Duration, err error) {
+// plain measures once a workload's program on the host and under runsc run.
+func (r *rig) plain(ctx context.Context, w workload, round int) (host, runsc time.Duration, err error) {
 	root, err := r.root(ctx, w.runtime)
 	if err != nil {
 		return 0, 0, err
 	}
-	var onHost, underRunsc []time.Duration
-	for i := range rounds {
-		took, err := firstOutput(exec.CommandContext(ctx, "chroot", append([]string{root}, w.plain...)...))
-		if err != nil {
-			return 0, 0, err
-		}
-		onHost = append(onHost, took)
-		if took, err = r.runsc(ctx, root, w.plain, fmt.Sprintf("plain%011d", i)); err != nil {
-			return 0, 0, err
-		}
-		underRunsc = append(underRunsc, took)
+	host, err = firstOutput(exec.CommandContext(ctx, "chroot", append([]string{root}, w.plain...)...))
+	if err != nil {
+		return 0, 0, err
 	}
-	return median(onHost), median(underRunsc), nil
+	runsc, err = r.runsc(ctx, root, w.plain, fmt.Sprintf("plain%011d", round))
+	return host, runsc, err
 }
 
 // runsc starts a program plainly under "runsc run", with the flags that
