@@ -80,6 +80,42 @@ func (h *hearth) sampler(ctx context.Context, w workload, name string, pause tim
 	}, nil
 }
 
+// coldStarts measures one workload.
+func coldStarts(ctx context.Context, o *Options, r *rig, w workload, name string, empty, pooled *hearth) (Cold, error) {
+	var onHost, underRunsc []time.Duration
+	var emptySamples, pooledSamples samples
+	sampleEmpty, err := empty.sampler(ctx, w, name, 0, &emptySamples)
+	if err != nil {
+		return Cold{}, err
+	}
+	samplePooled, err := pooled.sampler(ctx, w, name, settle, &pooledSamples)
+	if err != nil {
+		return Cold{}, err
+	}
+	for round := range o.Rounds {
+		if w.plain != nil {
+			host, runsc, err := r.plain(ctx, w, round)
+			if err != nil {
+				return Cold{}, err
+			}
+			onHost, underRunsc = append(onHost, host), append(underRunsc, runsc)
+		}
+		if err := sampleEmpty(); err != nil {
+			return Cold{}, err
+		}
+	}
+	for range o.Rounds { // apart: the pool is filled again after each
+		if err := samplePooled(); err != nil {
+			return Cold{}, err
+		}
+	}
+	c := Cold{Runtime: w.runtime, Empty: emptySamples.medians(), Pooled: pooledSamples.medians()}
+	if w.plain != nil {
+		c.Host, c.Runsc = median(onHost), median(underRunsc)
+	}
+	return c, nil
+}
+
 // firstOutput is the time from starting a command to its first byte of output.
 func firstOutput(cmd *exec.Cmd) (time.Duration, error) {
 	out, err := cmd.StdoutPipe()
