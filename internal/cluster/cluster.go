@@ -206,7 +206,7 @@ func (h *Hearth) beat() {
 
 func (h *Hearth) openControl(ctx context.Context) error {
 	h.control = control.New(control.Config{
-		Client: h.etcd.Client(), Catalog: h.catalog, Objects: h.objects, Preparer: preparer{h},
+		Catalog: h.catalog, Objects: h.objects, Preparer: preparer{h},
 		Log: h.cfg.Log, Region: h.cfg.Region,
 	})
 	if err := h.control.Start(ctx); err != nil {

@@ -16,6 +16,7 @@ import (
 	"hearth/internal/archive"
 	"hearth/internal/catalog"
 	"hearth/internal/function"
+	"hearth/internal/table"
 	"hearth/internal/objectstore"
 )
 
@@ -28,7 +29,7 @@ func TestLifeOfAFunction(t *testing.T) {
 		t.Fatal(err)
 	}
 	if created.State != function.Pending || created.StateReasonCode != "Creating" || created.StateReason != "The function is being created." ||
-		created.Serving != nil || created.LastUpdateStatus != "" || created.Tags["k"] != "v" || created.ModRevision == 0 {
+		created.Serving != nil || created.LastUpdateStatus != "" || created.Tags["k"] != "v" {
 		t.Fatalf("created: %+v", created)
 	}
 	active := st.wait(t, "hi", settled)
@@ -440,7 +441,7 @@ func TestUnreadableRecordsKeepTheirCode(t *testing.T) {
 	dir := t.TempDir()
 	st := startIn(t, dir, Config{})
 	hi := st.mustCreate(t, "hi", "one")
-	if _, err := st.etcd.Client().Put(t.Context(), catalog.Key(account, "hi"), `{"version":99}`); err != nil {
+	if _, err := st.etcd.Client().Put(t.Context(), st.catalog.Functions.Path(table.Key{Account: account, Name: "hi"}), `{"version":99}`); err != nil {
 		t.Fatal(err)
 	}
 	if err := st.close(); err != nil {
@@ -462,7 +463,7 @@ func TestUnreadableRecordsKeepTheirCode(t *testing.T) {
 
 // TestWithoutEtcd has the store go away under the control plane.
 func TestWithoutEtcd(t *testing.T) {
-	st := start(t, Config{WriteTimeout: 100 * time.Millisecond})
+	st := startOf(t, t.TempDir(), Config{}, catalog.Config{WriteTimeout: 100 * time.Millisecond})
 	hi := st.mustCreate(t, "hi", "one")
 	st.etcd.Stop()
 	if got, err := st.Get(t.Context(), account, "hi"); err != nil || got != hi {

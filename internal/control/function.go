@@ -14,6 +14,7 @@ import (
 	"hearth/internal/archive"
 	"hearth/internal/awserr"
 	"hearth/internal/function"
+	"hearth/internal/table"
 )
 
 // maxTags is AWS's quota of tags on a function.
@@ -209,7 +210,7 @@ func (s *Service) withObject(ctx context.Context, key string, zip []byte, f func
 		return nil, storeError(err)
 	}
 	r, err := f()
-	if err != nil && !errors.Is(err, errUnknown) {
+	if err != nil && !errors.Is(err, table.ErrUnknown) {
 		if derr := s.cfg.Objects.Delete(context.WithoutCancel(ctx), key); derr != nil {
 			err = fmt.Errorf("%w (and its archive stays until the next start: %w)", err, derr)
 		}

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"hearth/internal/archive"
 	"hearth/internal/catalog"
 	"hearth/internal/function"
@@ -35,7 +33,6 @@ type Limits struct {
 
 // Config is what the control plane needs.
 type Config struct {
-	Client   *clientv3.Client
 	Catalog  *catalog.Catalog // started before the service
 	Objects  objectstore.Store
 	Preparer Preparer
@@ -49,8 +46,6 @@ type Config struct {
 	// PrepareTimeout bounds one preparation; 15 minutes if zero, as the first
 	// function of a runtime waits until its image is built.
 	PrepareTimeout time.Duration
-	// WriteTimeout bounds one change of a record; 10 seconds if zero.
-	WriteTimeout time.Duration
 	// ObjectGrace is how long an archive stays after it was replaced, for
 	// environments that were being started from it; 10 minutes if zero.
 	ObjectGrace time.Duration
@@ -63,7 +58,6 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Limits.Archive, archive.Default(), c.Limits.Archive == archive.Limits{})
 	setDefault(&c.Preparers, 2, c.Preparers == 0)
 	setDefault(&c.PrepareTimeout, 15*time.Minute, c.PrepareTimeout == 0)
-	setDefault(&c.WriteTimeout, 10*time.Second, c.WriteTimeout == 0)
 	setDefault(&c.ObjectGrace, 10*time.Minute, c.ObjectGrace == 0)
 	return c
 }
@@ -150,7 +144,7 @@ func (s *Service) List(_ context.Context, account, after string, limit int) (rec
 	if limit < 1 {
 		return nil, "", fmt.Errorf("list functions: limit %d", limit)
 	}
-	records = s.cfg.Catalog.List(account, after, limit+1)
+	records = s.cfg.Catalog.Functions.List(account, "", after, limit+1)
 	if len(records) > limit {
 		records = records[:limit]
 		next = records[limit-1].Name

@@ -82,7 +82,12 @@ type Record struct {
 	Account string `json:"account"`
 	Region  string `json:"region"`
 	Name    string `json:"name"`
-	// UID tells this function from an earlier one of the same name.
+	// Version is the number of a published version, and empty for the
+	// function itself, which is $LATEST. A version is a record of its own: its
+	// Latest is what was published and never changes.
+	Version string `json:"version,omitempty"`
+	// UID tells this function or version from all others, also from earlier
+	// ones of the same name.
 	UID string `json:"uid"`
 
 	RevisionID   string    `json:"revisionId"`
@@ -104,9 +109,6 @@ type Record struct {
 	// Generation counts the replacements of Serving. Environments belong to
 	// one generation and are retired when it is replaced.
 	Generation uint64 `json:"generation"`
-
-	// ModRevision is the store's revision of this record; not stored in it.
-	ModRevision int64 `json:"-"`
 }
 
 // Clone returns a copy that shares nothing with r.
@@ -135,7 +137,15 @@ type Key struct {
 
 // Key is the key of what the record serves now.
 func (r *Record) Key() Key {
-	return Key{UID: r.UID, Version: LatestVersion, Generation: r.Generation}
+	return Key{UID: r.UID, Version: r.VersionName(), Generation: r.Generation}
+}
+
+// VersionName is the version as AWS shows it.
+func (r *Record) VersionName() string {
+	if r.Version == "" {
+		return LatestVersion
+	}
+	return r.Version
 }
 
 // SortedTagKeys returns the keys of the record's tags in order.

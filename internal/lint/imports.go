@@ -31,7 +31,7 @@ var layers = []layer{
 		"internal/deploy", "internal/doctor", "internal/etcd", "internal/guest/...",
 		"internal/lint", "internal/logstore", "internal/managedruntime", "internal/mount",
 		"internal/netns", "internal/objectstore", "internal/osthread", "internal/sandbox/...",
-		"internal/scratch", "runtimes",
+		"internal/scratch", "internal/table", "runtimes",
 	}},
 	// Services meet only through interfaces that the caller owns: each can
 	// become a process, and most will.
