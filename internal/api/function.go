@@ -18,6 +18,19 @@ const timestamp = "2006-01-02T15:04:05.000-0700"
 // maxPage is the most functions in one answer of ListFunctions.
 const maxPage = 50
 
+func (s *Server) functionHandlers() map[string]handler {
+	return map[string]handler{
+		"CreateFunction":              on(s.createFunction),
+		"DeleteFunction":              on(s.deleteFunction),
+		"GetAccountSettings":          on(s.getAccountSettings),
+		"GetFunction":                 on(s.getFunction),
+		"GetFunctionConfiguration":    on(s.getFunctionConfiguration),
+		"ListFunctions":               on(s.listFunctions),
+		"UpdateFunctionCode":          on(s.updateFunctionCode),
+		"UpdateFunctionConfiguration": on(s.updateFunctionConfiguration),
+	}
+}
+
 func (s *Server) createFunction(ctx context.Context, c *call, in *lambda.CreateFunctionInput) (smithy.Serializable, error) {
 	ref, err := s.resolve(c, *in.FunctionName, "")
 	if err != nil {

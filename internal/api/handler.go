@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"maps"
 	"sync"
 
 	"github.com/aws/smithy-go"
@@ -28,22 +29,14 @@ var prepareOperations = sync.OnceFunc(func() {
 	}
 })
 
-// lambdaHandlers are the operations that are served so far; Invoke has a way
-// of its own.
+// lambdaHandlers are the operations that are served; Invoke and its streaming
+// sister have a way of their own.
 func (s *Server) lambdaHandlers() map[string]handler {
-	return map[string]handler{
-		"CreateFunction":              on(s.createFunction),
-		"DeleteFunction":              on(s.deleteFunction),
-		"GetAccountSettings":          on(s.getAccountSettings),
-		"GetFunction":                 on(s.getFunction),
-		"GetFunctionConfiguration":    on(s.getFunctionConfiguration),
-		"ListFunctions":               on(s.listFunctions),
-		"ListTags":                    on(s.listTags),
-		"TagResource":                 on(s.tagResource),
-		"UntagResource":               on(s.untagResource),
-		"UpdateFunctionCode":          on(s.updateFunctionCode),
-		"UpdateFunctionConfiguration": on(s.updateFunctionConfiguration),
+	all := make(map[string]handler)
+	for _, some := range []map[string]handler{s.functionHandlers(), s.tagHandlers()} {
+		maps.Copy(all, some)
 	}
+	return all
 }
 
 // resolve reads a function reference and the qualifier beside it, and makes

@@ -19,6 +19,14 @@ const (
 	maxTagValue = 256
 )
 
+func (s *Server) tagHandlers() map[string]handler {
+	return map[string]handler{
+		"ListTags":      on(s.listTags),
+		"TagResource":   on(s.tagResource),
+		"UntagResource": on(s.untagResource),
+	}
+}
+
 func (s *Server) listTags(ctx context.Context, c *call, in *lambda.ListTagsInput) (smithy.Serializable, error) {
 	record, err := s.tagged(ctx, c, *in.Resource)
 	if err != nil {

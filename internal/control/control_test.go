@@ -16,8 +16,8 @@ import (
 	"hearth/internal/archive"
 	"hearth/internal/catalog"
 	"hearth/internal/function"
-	"hearth/internal/table"
 	"hearth/internal/objectstore"
+	"hearth/internal/table"
 )
 
 func TestLifeOfAFunction(t *testing.T) {

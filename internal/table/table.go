@@ -105,7 +105,7 @@ func (t *Table[T]) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start table %s: %w", t.cfg.Prefix, err)
 	}
-	runCtx, cancel := context.WithCancel(context.Background())
+	runCtx, cancel := context.WithCancel(context.Background()) //nolint:gosec // Stop calls it
 	t.cancel = cancel
 	go t.run(runCtx, revision)
 	return nil
