@@ -5,23 +5,45 @@ import (
 	"crypto/rand"
 	"fmt"
 
+	"hearth/internal/catalog"
 	"hearth/internal/function"
 	"hearth/internal/table"
 )
 
 // change applies an edit to a function's record, which gets a new revision id.
 func (s *Service) change(ctx context.Context, account, name string, f table.Edit[function.Record]) (*function.Record, error) {
-	r, err := s.cfg.Catalog.Functions.Change(ctx, table.Key{Account: account, Name: name}, func(now *function.Record) (*function.Record, error) {
+	return s.changeWith(ctx, account, name, func(now *function.Record) (*function.Record, []table.Op, error) {
+		next, err := f(now)
+		return next, nil, err
+	})
+}
+
+// changeWith is change with further operations in the same transaction.
+func (s *Service) changeWith(ctx context.Context, account, name string, f func(now *function.Record) (*function.Record, []table.Op, error)) (*function.Record, error) {
+	r, err := s.cfg.Catalog.Functions.ChangeWith(ctx, functionKey(account, name), func(now *function.Record) (*function.Record, []table.Op, error) {
+		next, ops, err := f(now)
+		if next != nil {
+			next.RevisionID = newRevisionID()
+		}
+		return next, ops, err
+	})
+	if err != nil {
+		return nil, storeError(err)
+	}
+	return r, nil
+}
+
+// changeVersion applies an edit to the record of a version, which gets a new
+// revision id.
+func (s *Service) changeVersion(ctx context.Context, t target, f table.Edit[function.Record]) error {
+	_, err := s.cfg.Catalog.Versions.Change(ctx, catalog.VersionKey(t.account, t.name, t.version), func(now *function.Record) (*function.Record, error) {
 		next, err := f(now)
 		if next != nil {
 			next.RevisionID = newRevisionID()
 		}
 		return next, err
 	})
-	if err != nil {
-		return nil, storeError(err)
-	}
-	return r, nil
+	return storeError(err)
 }
 
 // newRevisionID returns a random UUID, the form AWS gives revision ids.

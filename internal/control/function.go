@@ -13,6 +13,7 @@ import (
 
 	"hearth/internal/archive"
 	"hearth/internal/awserr"
+	"hearth/internal/catalog"
 	"hearth/internal/function"
 	"hearth/internal/table"
 )
@@ -43,12 +44,23 @@ func (s *Service) Create(ctx context.Context, req function.CreateRequest) (*func
 		return record, nil
 	}
 	return s.withObject(ctx, code.Object, req.Zip, func() (*function.Record, error) {
-		return s.change(ctx, req.Account, req.Name, func(now *function.Record) (*function.Record, error) {
+		var version *function.Record
+		r, err := s.changeWith(ctx, req.Account, req.Name, func(now *function.Record) (*function.Record, []table.Op, error) {
 			if now != nil {
-				return nil, alreadyExists(req.Name)
+				return nil, nil, alreadyExists(req.Name)
 			}
-			return record.Clone(), nil
+			next := record.Clone()
+			if !req.Publish {
+				return next, nil, nil
+			}
+			var ops []table.Op
+			version, ops = s.publish(next, nil)
+			return next, ops, nil
 		})
+		if err == nil && version != nil {
+			return version, nil
+		}
+		return r, err
 	})
 }
 
@@ -117,7 +129,20 @@ func (s *Service) UpdateCode(ctx context.Context, req function.CodeUpdate) (*fun
 		return next, nil
 	}
 	return s.withObject(ctx, code.Object, req.Zip, func() (*function.Record, error) {
-		return s.change(ctx, req.Account, req.Name, update)
+		var version *function.Record
+		r, err := s.changeWith(ctx, req.Account, req.Name, func(now *function.Record) (*function.Record, []table.Op, error) {
+			next, err := update(now)
+			if err != nil || !req.Publish {
+				return next, nil, err
+			}
+			var ops []table.Op
+			version, ops = s.publish(next, nil)
+			return next, ops, nil
+		})
+		if err == nil && version != nil {
+			return version, nil
+		}
+		return r, err
 	})
 }
 
@@ -149,13 +174,14 @@ func (s *Service) beginUpdate(now *function.Record) *function.Record {
 	return next
 }
 
-// Delete deletes a function in whatever state it is.
+// Delete deletes a function in whatever state it is, with its versions and all
+// that is attached to it.
 func (s *Service) Delete(ctx context.Context, account, name string) error {
-	_, err := s.change(ctx, account, name, func(now *function.Record) (*function.Record, error) {
+	_, err := s.changeWith(ctx, account, name, func(now *function.Record) (*function.Record, []table.Op, error) {
 		if now == nil {
-			return nil, s.notFound(account, name)
+			return nil, nil, s.notFound(account, name)
 		}
-		return nil, nil
+		return nil, []table.Op{s.cfg.Catalog.Versions.DeleteAll(account, catalog.VersionsOf(name))}, nil
 	})
 	return err
 }

@@ -4,7 +4,7 @@ import (
 	"sync"
 
 	"hearth/internal/awserr"
-	"hearth/internal/function"
+	"hearth/internal/catalog"
 )
 
 // usage is what an account takes of its quotas.
@@ -28,7 +28,7 @@ func (s *Service) reserve(account string, want usage) (release func(), err error
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	// Measured under the lock: a change that was released is in the catalog.
-	used := measure(s.cfg.Catalog.All(), account)
+	used := measure(s.cfg.Catalog, account)
 	held := q.reserved[account]
 	if q.limits.Functions > 0 && want.functions > 0 && used.functions+held.functions+want.functions > q.limits.Functions {
 		return nil, awserr.New("ServiceQuotaExceededException",
@@ -51,16 +51,23 @@ func (s *Service) reserve(account string, want usage) (release func(), err error
 	}, nil
 }
 
-func measure(records []*function.Record, account string) usage {
+// measure adds up what an account's functions and versions take. An archive
+// that several of them name is stored once, and counted once.
+func measure(c *catalog.Catalog, account string) usage {
 	var u usage
-	for _, r := range records {
+	counted := make(map[string]bool)
+	for _, r := range c.All() {
 		if r.Account != account {
 			continue
 		}
-		u.functions++
-		u.codeBytes += r.Latest.Code.Size
-		if r.Serving != nil && r.Serving.Code.Object != r.Latest.Code.Object {
-			u.codeBytes += r.Serving.Code.Size
+		if r.Version == "" {
+			u.functions++
+		}
+		for _, cfg := range configs(r) {
+			if !counted[cfg.Code.Object] {
+				counted[cfg.Code.Object] = true
+				u.codeBytes += cfg.Code.Size
+			}
 		}
 	}
 	return u

@@ -123,7 +123,7 @@ func (s *Service) Stop() {
 // observe sees every change of a record, its own and others'.
 func (s *Service) observe(before, after *function.Record) {
 	if after != nil && needsPreparing(after) {
-		s.queue.add(target{after.Account, after.Name})
+		s.queue.add(target{after.Account, after.Name, after.Version})
 	}
 	s.garbage.observe(before, after)
 }
@@ -165,6 +165,6 @@ func (s *Service) OpenCode(ctx context.Context, r *function.Record) (io.ReadSeek
 // Usage returns how many functions an account has and how many bytes their
 // archives take.
 func (s *Service) Usage(_ context.Context, account string) (functions int, codeBytes int64, err error) {
-	u := measure(s.cfg.Catalog.All(), account)
+	u := measure(s.cfg.Catalog, account)
 	return u.functions, u.codeBytes, nil
 }

@@ -91,6 +91,15 @@ type RuntimeRule struct {
 	ARN string `json:"arn,omitempty"`
 }
 
+// SortedAliases returns the aliases in the order of their names.
+func (a *Attached) SortedAliases() []*Alias {
+	all := make([]*Alias, 0, len(a.Aliases))
+	for _, name := range slices.Sorted(maps.Keys(a.Aliases)) {
+		all = append(all, a.Aliases[name])
+	}
+	return all
+}
+
 func (a Attached) clone() Attached {
 	a.Aliases = cloneEach(a.Aliases, func(x Alias) Alias { x.Weights = maps.Clone(x.Weights); return x })
 	a.Policies = cloneEach(a.Policies, same)

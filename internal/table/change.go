@@ -24,9 +24,15 @@ const defaultWriteTimeout = 10 * time.Second
 // Op is a further part of a change's transaction, on this or another table.
 type Op struct {
 	condition *clientv3.Cmp
-	do        clientv3.Op
+	do        *clientv3.Op
 	seen      func(ctx context.Context, revision int64) error
 	err       error
+}
+
+// Exists demands that a record is there, and changes nothing.
+func (t *Table[T]) Exists(k Key) Op {
+	present := clientv3.Compare(clientv3.CreateRevision(t.Path(k)), ">", 0)
+	return Op{condition: &present}
 }
 
 // Create stores a record that is not there yet.
@@ -34,17 +40,20 @@ func (t *Table[T]) Create(k Key, r *T) Op {
 	path := t.Path(k)
 	value, err := t.Encode(k, r)
 	absent := clientv3.Compare(clientv3.CreateRevision(path), "=", 0)
-	return Op{condition: &absent, do: clientv3.OpPut(path, string(value)), seen: t.WaitRevision, err: err}
+	put := clientv3.OpPut(path, string(value))
+	return Op{condition: &absent, do: &put, seen: t.WaitRevision, err: err}
 }
 
 // Delete removes a record, if it is there.
 func (t *Table[T]) Delete(k Key) Op {
-	return Op{do: clientv3.OpDelete(t.Path(k)), seen: t.WaitRevision}
+	remove := clientv3.OpDelete(t.Path(k))
+	return Op{do: &remove, seen: t.WaitRevision}
 }
 
 // DeleteAll removes the records of an account whose names begin with prefix.
 func (t *Table[T]) DeleteAll(account, prefix string) Op {
-	return Op{do: clientv3.OpDelete(t.Path(Key{account, prefix}), clientv3.WithPrefix()), seen: t.WaitRevision}
+	remove := clientv3.OpDelete(t.Path(Key{account, prefix}), clientv3.WithPrefix())
+	return Op{do: &remove, seen: t.WaitRevision}
 }
 
 // Edit computes a record's next state from the present one, which is nil if
@@ -113,7 +122,9 @@ func (t *Table[T]) commit(ctx context.Context, k Key, now entry[T], next *T, als
 		if op.condition != nil {
 			conditions = append(conditions, *op.condition)
 		}
-		ops, seen = append(ops, op.do), append(seen, op.seen)
+		if op.do != nil {
+			ops, seen = append(ops, *op.do), append(seen, op.seen)
+		}
 	}
 	resp, err := t.cfg.Client.Txn(ctx).If(conditions...).Then(ops...).Else(clientv3.OpGet(path)).Commit()
 	switch {

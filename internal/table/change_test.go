@@ -83,6 +83,24 @@ func TestChangesNeverMix(t *testing.T) {
 	}
 }
 
+func TestCatchUp(t *testing.T) {
+	client := startEtcd(t)
+	c := start(t, config(client))
+	if err := c.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		name := fmt.Sprint("f", i)
+		write(t, client, name, record(name))
+		if err := c.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := c.Lookup(Key{account, name}); !ok {
+			t.Fatalf("%s is not there", name)
+		}
+	}
+}
+
 func TestChangeWith(t *testing.T) {
 	client := startEtcd(t)
 	c := start(t, config(client))
@@ -106,6 +124,12 @@ func TestChangeWith(t *testing.T) {
 	}
 	if r, _ := c.Lookup(k); r.Value != "1" {
 		t.Errorf("half a transaction was made: %q", r.Value)
+	}
+	if err := with("2", o.Exists(y), o.Delete(Key{account, "nothing"})); err != nil {
+		t.Errorf("beside what exists: %v", err)
+	}
+	if err := with("3", o.Exists(Key{account, "nothing"})); !errors.Is(err, ErrConflict) {
+		t.Errorf("beside what does not exist: %v", err)
 	}
 	if err := with("3", o.Create(Key{account, "z"}, record("not z"))); err == nil {
 		t.Error("a record that its table refuses was stored")

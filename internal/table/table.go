@@ -200,6 +200,19 @@ func (t *Table[T]) WaitRevision(ctx context.Context, revision int64) error {
 	}
 }
 
+// CatchUp waits until the table holds every record that is stored by now.
+func (t *Table[T]) CatchUp(ctx context.Context) error {
+	resp, err := t.cfg.Client.Get(ctx, t.cfg.Prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly(),
+		clientv3.WithSort(clientv3.SortByModRevision, clientv3.SortDescend), clientv3.WithLimit(1))
+	if err != nil {
+		return fmt.Errorf("catch up with %s: %w", t.cfg.Prefix, err)
+	}
+	if len(resp.Kvs) == 0 {
+		return nil
+	}
+	return t.WaitRevision(ctx, resp.Kvs[0].ModRevision)
+}
+
 // Subscribe has fn called for every change: before is nil for a new record,
 // after is nil for a deleted one. The present records are reported first, as
 // new, before Subscribe returns. Calls come one after another, in order; fn
