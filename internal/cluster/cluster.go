@@ -222,6 +222,7 @@ func (h *Hearth) serve(listener net.Listener) error {
 	if err != nil {
 		return err
 	}
+	h.stopLast(h.catalog.Subscribe(counter.Changed))
 	front, err := frontend.New(frontend.Config{
 		Catalog: h.catalog, Counter: counter, Assigner: h.assignment,
 		Worker: func(environment.WorkerID) frontend.Worker { return h.worker },

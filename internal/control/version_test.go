@@ -142,7 +142,9 @@ func TestPublishAtOnce(t *testing.T) {
 		t.Fatalf("version 1: %+v, %v", one, err)
 	}
 	active := func(version string) func(*function.Record) bool {
-		return func(r *function.Record) bool { return r.Version == version && r.State == function.Active && r.Serving != nil }
+		return func(r *function.Record) bool {
+			return r.Version == version && r.State == function.Active && r.Serving != nil
+		}
 	}
 	st.wait(t, "hi", active("1"))
 	st.wait(t, "hi", active(""))

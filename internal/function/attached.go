@@ -100,6 +100,31 @@ func (a *Attached) SortedAliases() []*Alias {
 	return all
 }
 
+// ProvisionedFor is how many environments a version has initialised ahead,
+// under its own number or an alias.
+func (a *Attached) ProvisionedFor(version string) int {
+	n := 0
+	for qualifier, p := range a.Provisioned {
+		if alias := a.Aliases[qualifier]; qualifier == version || alias != nil && alias.Version == version {
+			n += p.Requested
+		}
+	}
+	return n
+}
+
+// SetAside is how much of its account's concurrency a function takes away from
+// the other functions.
+func (a *Attached) SetAside() int {
+	if a.Reserved != nil {
+		return *a.Reserved
+	}
+	n := 0
+	for _, p := range a.Provisioned {
+		n += p.Requested
+	}
+	return n
+}
+
 func (a Attached) clone() Attached {
 	a.Aliases = cloneEach(a.Aliases, func(x Alias) Alias { x.Weights = maps.Clone(x.Weights); return x })
 	a.Policies = cloneEach(a.Policies, same)

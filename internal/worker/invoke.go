@@ -8,7 +8,6 @@ import (
 
 	"hearth/internal/controlstream"
 	"hearth/internal/environment"
-	"hearth/internal/function"
 	"hearth/internal/invocation"
 )
 
@@ -64,7 +63,7 @@ func (c *call) run(ctx context.Context) *invocation.Response {
 		RequestID: c.req.ID, FunctionARN: c.req.InvokedARN, DeadlineMs: deadline.UnixMilli(),
 		TraceID: c.req.TraceID, ClientContext: c.req.ClientContext,
 	}, c.req.Payload)
-	c.res = &invocation.Response{Version: function.LatestVersion, Run: time.Since(c.begun)}
+	c.res = &invocation.Response{Version: e.start.Record.VersionName(), Run: time.Since(c.begun)}
 	c.use.duration = c.res.Run
 	if err != nil {
 		c.lost(ctx, err)

@@ -59,7 +59,7 @@ func (r *report) initStart(at time.Time) {
 		r.event(at, "", "platform.initStart", map[string]any{
 			"initializationType": "on-demand", "phase": "init",
 			"runtimeVersion": r.image.Version, "runtimeVersionArn": r.image.ARN,
-			"functionName": r.rec.Name, "functionVersion": function.LatestVersion,
+			"functionName": r.rec.Name, "functionVersion": r.rec.VersionName(),
 		})
 		return
 	}
@@ -87,7 +87,7 @@ func (r *report) initFailed(at time.Time, phase, requestID string, rep *controls
 
 func (r *report) start(at time.Time, requestID string) {
 	if r.json {
-		r.event(at, requestID, "platform.start", map[string]any{"requestId": requestID, "version": function.LatestVersion})
+		r.event(at, requestID, "platform.start", map[string]any{"requestId": requestID, "version": r.rec.VersionName()})
 		return
 	}
 	buf := make([]byte, 0, 96)

@@ -18,7 +18,7 @@ func platformEnv(rec *function.Record, region, group, stream string) map[string]
 		"AWS_DEFAULT_REGION":              region,
 		"AWS_LAMBDA_FUNCTION_NAME":        rec.Name,
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(cfg.MemorySize),
-		"AWS_LAMBDA_FUNCTION_VERSION":     function.LatestVersion,
+		"AWS_LAMBDA_FUNCTION_VERSION":     rec.VersionName(),
 		"AWS_LAMBDA_INITIALIZATION_TYPE":  "on-demand",
 		"AWS_LAMBDA_LOG_GROUP_NAME":       group,
 		"AWS_LAMBDA_LOG_STREAM_NAME":      stream,
