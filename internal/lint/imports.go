@@ -30,7 +30,8 @@ var layers = []layer{
 		"internal/archive", "internal/catalog", "internal/cgroup", "internal/datadir",
 		"internal/deploy", "internal/doctor", "internal/etcd", "internal/guest/...",
 		"internal/lint", "internal/logstore", "internal/managedruntime", "internal/mount",
-		"internal/netns", "internal/objectstore", "internal/osthread", "internal/sandbox/...",
+		"internal/netns", "internal/objectstore", "internal/osthread", "internal/policy",
+		"internal/sandbox/...",
 		"internal/scratch", "runtimes",
 	}},
 	// Services meet only through interfaces that the caller owns: each can
