@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"maps"
+	"strings"
 	"sync"
 
 	"github.com/aws/smithy-go"
@@ -33,7 +34,9 @@ var prepareOperations = sync.OnceFunc(func() {
 // sister have a way of their own.
 func (s *Server) lambdaHandlers() map[string]handler {
 	all := make(map[string]handler)
-	for _, some := range []map[string]handler{s.functionHandlers(), s.tagHandlers()} {
+	for _, some := range []map[string]handler{
+		s.functionHandlers(), s.versionHandlers(), s.aliasHandlers(), s.concurrencyHandlers(), s.permissionHandlers(), s.tagHandlers(),
+	} {
 		maps.Copy(all, some)
 	}
 	return all
@@ -79,8 +82,23 @@ func action(op *operation) string {
 	return op.name
 }
 
-// onlyLatest refuses qualifiers other than $LATEST: there are no versions and
-// aliases yet, so none can exist.
+// unqualified is resolve for operations on a function as a whole.
+func (s *Server) unqualified(c *call, reference string) (arn.Function, error) {
+	f, err := s.resolve(c, reference, "")
+	if err == nil && f.Qualifier != "" {
+		err = badValue("This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. " +
+			"Please specify either a function name or an unqualified function ARN.")
+	}
+	return f, err
+}
+
+// isVersion says whether a qualifier is the number of a version.
+func isVersion(qualifier string) bool {
+	return qualifier != "" && strings.Trim(qualifier, "0123456789") == ""
+}
+
+// onlyLatest refuses qualifiers other than $LATEST: published versions never
+// change.
 func onlyLatest(f arn.Function) error {
 	if f.Qualifier == "" || f.Qualifier == function.LatestVersion {
 		return nil

@@ -27,7 +27,6 @@ func unsupportedInCreate(in *lambda.CreateFunctionInput) error {
 	code := in.Code
 	if err := refuse(
 		field{"PackageType Image", in.PackageType == types.PackageTypeImage},
-		field{"Publish", in.Publish},
 		field{"PublishTo", in.PublishTo != ""},
 		field{"CodeSigningConfigArn", str(in.CodeSigningConfigArn) != ""},
 		field{"TenancyConfig", in.TenancyConfig != nil},
@@ -42,7 +41,7 @@ func unsupportedInCreate(in *lambda.CreateFunctionInput) error {
 }
 
 func unsupportedInCodeUpdate(in *lambda.UpdateFunctionCodeInput) error {
-	if err := refuse(field{"Publish", in.Publish}, field{"PublishTo", in.PublishTo != ""}); err != nil {
+	if err := refuse(field{"PublishTo", in.PublishTo != ""}); err != nil {
 		return err
 	}
 	return unsupportedCode(in.S3Bucket, in.S3Key, in.S3ObjectVersion, in.ImageUri, in.SourceKMSKeyArn)
