@@ -2,10 +2,7 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
@@ -38,12 +35,8 @@ func (s *Server) createAlias(ctx context.Context, c *call, in *lambda.CreateAlia
 	if err != nil {
 		return nil, err
 	}
-	weights, err := readWeights(in.RoutingConfig)
-	if err != nil {
-		return nil, err
-	}
 	a, err := s.cfg.Functions.CreateAlias(ctx, ref.Account, ref.Name, function.Alias{
-		Name: *in.Name, Version: *in.FunctionVersion, Description: str(in.Description), Weights: weights,
+		Name: *in.Name, Version: *in.FunctionVersion, Description: str(in.Description), Weights: weights(in.RoutingConfig),
 	})
 	if err != nil {
 		return nil, err
@@ -60,11 +53,7 @@ func (s *Server) updateAlias(ctx context.Context, c *call, in *lambda.UpdateAlia
 		Name: *in.Name, RevisionID: str(in.RevisionId), Version: str(in.FunctionVersion), Description: in.Description,
 	}
 	if in.RoutingConfig != nil {
-		weights, err := readWeights(in.RoutingConfig)
-		if err != nil {
-			return nil, err
-		}
-		update.Weights = &weights
+		update.Weights = new(weights(in.RoutingConfig))
 	}
 	a, err := s.cfg.Functions.UpdateAlias(ctx, ref.Account, ref.Name, update)
 	if err != nil {
@@ -73,23 +62,11 @@ func (s *Server) updateAlias(ctx context.Context, c *call, in *lambda.UpdateAlia
 	return shownAlias(ref, a), nil
 }
 
-// readWeights checks the shares of an alias's additional versions.
-func readWeights(routing *types.AliasRoutingConfiguration) (map[string]float64, error) {
+func weights(routing *types.AliasRoutingConfiguration) map[string]float64 {
 	if routing == nil {
-		return nil, nil
+		return nil
 	}
-	for version, weight := range routing.AdditionalVersionWeights {
-		if weight < 0 || weight > 1 {
-			shown := strconv.FormatFloat(weight, 'f', -1, 64)
-			if !strings.Contains(shown, ".") {
-				shown += ".0"
-			}
-			return nil, validationError("ValidationException", problem(fmt.Sprintf("'{%s=%s}'", clip(version), shown), "routingConfig.additionalVersionWeights",
-				"Map value must satisfy constraint: [Member must have value less than or equal to 1.0, "+
-					"Member must have value greater than or equal to 0.0, Member must not be null]"))
-		}
-	}
-	return routing.AdditionalVersionWeights, nil
+	return routing.AdditionalVersionWeights
 }
 
 func (s *Server) getAlias(ctx context.Context, c *call, in *lambda.GetAliasInput) (smithy.Serializable, error) {
