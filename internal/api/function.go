@@ -268,7 +268,7 @@ func (s *Server) configuration(r *function.Record, qualifier string) *types.Func
 		RevisionId:    &r.RevisionID,
 		Role:          &cfg.Role,
 		Runtime:       types.Runtime(cfg.Runtime),
-		SnapStart:     &types.SnapStartResponse{ApplyOn: types.SnapStartApplyOnNone, OptimizationStatus: types.SnapStartOptimizationStatusOff},
+		SnapStart:     shownSnapStart(r),
 		State:         types.State(r.State),
 		Timeout:       &timeout,
 		TracingConfig: &types.TracingConfigResponse{Mode: types.TracingMode(cfg.TracingMode)},
@@ -283,13 +283,24 @@ func (s *Server) configuration(r *function.Record, qualifier string) *types.Func
 	if cfg.Environment != nil {
 		out.Environment = &types.EnvironmentResponse{Variables: cfg.Environment}
 	}
-	if s.cfg.RuntimeVersion != nil {
-		if id := s.cfg.RuntimeVersion(cfg.Runtime); id != "" {
-			arn := "arn:aws:lambda:" + r.Region + "::runtime:" + id
-			out.RuntimeVersionConfig = &types.RuntimeVersionConfig{RuntimeVersionArn: &arn}
-		}
+	showConnections(out, cfg)
+	if arn := s.runtimeVersionARN(r); arn != "" {
+		out.RuntimeVersionConfig = &types.RuntimeVersionConfig{RuntimeVersionArn: &arn}
 	}
 	return out
+}
+
+// runtimeVersionARN names the version of a function's runtime, or nothing
+// while that has not been built.
+func (s *Server) runtimeVersionARN(r *function.Record) string {
+	if s.cfg.RuntimeVersion == nil {
+		return ""
+	}
+	id := s.cfg.RuntimeVersion(r.Latest.Runtime)
+	if id == "" {
+		return ""
+	}
+	return "arn:aws:lambda:" + r.Region + "::runtime:" + id
 }
 
 func optional(s string) *string {

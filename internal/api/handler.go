@@ -35,7 +35,8 @@ var prepareOperations = sync.OnceFunc(func() {
 func (s *Server) lambdaHandlers() map[string]handler {
 	all := make(map[string]handler)
 	for _, some := range []map[string]handler{
-		s.functionHandlers(), s.versionHandlers(), s.aliasHandlers(), s.concurrencyHandlers(), s.permissionHandlers(), s.tagHandlers(),
+		s.functionHandlers(), s.versionHandlers(), s.aliasHandlers(), s.concurrencyHandlers(), s.permissionHandlers(),
+		s.eventInvokeHandlers(), s.settingHandlers(), s.tagHandlers(),
 	} {
 		maps.Copy(all, some)
 	}

@@ -31,6 +31,7 @@ type Control interface {
 	Aliases
 	Concurrency
 	Permissions
+	Settings
 }
 
 // Functions is what the control plane does with functions as a whole.
