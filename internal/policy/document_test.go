@@ -25,8 +25,7 @@ func TestMalformed(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
 			_, err := Parse(kinds[c.Kind], c.Name, []byte(c.Document))
-			var malformed *MalformedError
-			if !errors.As(err, &malformed) {
+			if _, ok := errors.AsType[*MalformedError](err); !ok {
 				t.Fatalf("got %v, want a MalformedError; see %s", err, c.Page)
 			}
 			if err.Error() != c.Want {

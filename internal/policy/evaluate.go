@@ -81,6 +81,9 @@ func Evaluate(r *Request, set *Set, resource *Document) Decision {
 	if resource != nil && !resource.Kind.namesPrincipals() {
 		panic("policy: " + resource.Kind.String() + " given as a resource's own: it would name everybody")
 	}
+	if what := oversized(r, set, resource); what != "" {
+		return Decision{Reason: subject(r) + " because " + what + " is too long to be compared with a policy"}
+	}
 	bounded := set.boundary != nil
 	identity := consult(r, KindIdentity, bounded, set.identity...)
 	boundary := consult(r, KindBoundary, bounded, set.boundary)
@@ -107,6 +110,23 @@ func Evaluate(r *Request, set *Set, resource *Document) Decision {
 		return c.sameAccount()
 	}
 	return c.crossAccount()
+}
+
+// oversized names what in the request is too long, if anything is.
+func oversized(r *Request, set *Set, resource *Document) string {
+	if len(r.Action) > maxResource || len(r.Resource) > maxResource {
+		return "its action or resource"
+	}
+	if !r.Keys.long {
+		return ""
+	}
+	if name := r.Keys.tooLong(set.keys); name != "" {
+		return name
+	}
+	if resource == nil {
+		return ""
+	}
+	return r.Keys.tooLong(resource.keys)
 }
 
 // consult asks all policies of a type. A statement that denies ends it.
@@ -242,9 +262,9 @@ func subject(r *Request) string {
 	if r.Principal.Kind == Anonymous || name == "" {
 		name = "anonymous"
 	}
-	s := "User: " + name + " is not authorized to perform: " + r.Action
+	s := "User: " + name + " is not authorized to perform: " + brief(r.Action)
 	if r.Resource == "" {
 		return s
 	}
-	return s + " on resource: " + r.Resource
+	return s + " on resource: " + brief(r.Resource)
 }
