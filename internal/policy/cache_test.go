@@ -32,6 +32,8 @@ func TestCacheTime(t *testing.T) {
 				t.Errorf("%s in month %d: %+v, want %+v", body, month, got, want)
 			}
 		}
+		own := mustParse(t, KindResource, `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Principal":"*",`+body+`}}`)
+		cache.Evaluate(r, nil, own)
 		if n := remembered(cache); n != 0 {
 			t.Errorf("%s: %d decisions are remembered", body, n)
 		}
@@ -60,6 +62,14 @@ func TestCacheKeys(t *testing.T) {
 	} {
 		if !ask(change) || remembered(cache) != 1 {
 			t.Errorf("%s: %d decisions, want 1", name, remembered(cache))
+		}
+	}
+	own := mustParse(t, KindResource, `{"Statement":{"Effect":"Deny","Principal":"*","Action":"*","Resource":"*","Condition":{"StringEquals":{"aws:Referer":"x"}}}}`)
+	for referer, want := range map[string]bool{"x": false, "y": true} {
+		r := &Request{Principal: cast("root"), Action: "a:b", Resource: "*", ResourceAccount: here}
+		r.Keys.Set(KeyReferer, referer)
+		if got := cache.Evaluate(r, nil, own); got.Allowed != want {
+			t.Errorf("the resource's policy, referer %s: %+v", referer, got)
 		}
 	}
 	if ask(func(r *Request) { r.Keys.SourceIP = netip.MustParseAddr("11.1.1.1") }) {

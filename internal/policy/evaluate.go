@@ -1,6 +1,9 @@
 package policy
 
-import "slices"
+import (
+	"slices"
+	"strconv"
+)
 
 // Set is the policies that limit a principal: those of the user and its
 // groups or of the role, the permissions boundary and the session's. It does
@@ -42,6 +45,22 @@ type Match struct {
 	Policy string // the document's name
 	Sid    string
 	Index  int // of the statement, from 0
+}
+
+// String is how the audit log names the statement.
+func (m Match) String() string {
+	if m.Kind == KindNone {
+		return "no statement"
+	}
+	s := m.Kind.String()
+	if m.Policy != "" {
+		s += " " + m.Policy
+	}
+	s += ", statement " + strconv.Itoa(m.Index)
+	if m.Sid != "" {
+		s += " (" + m.Sid + ")"
+	}
+	return s
 }
 
 // Decision is the answer to a request.

@@ -125,6 +125,9 @@ func TestPermissionGrants(t *testing.T) {
 	if got := Evaluate(r, nil, d); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
+	if got, want := want.By.String(), "resource-based policy "+function+", statement 0 (s)"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 	r.Keys.Set(KeySourceAccount, there)
 	if got := Evaluate(r, nil, d); got.Allowed {
 		t.Errorf("another account's bucket: %+v", got)

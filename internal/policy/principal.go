@@ -161,7 +161,7 @@ func grantIf(g grant, ok bool) grant {
 }
 
 func (c *principals) hasAccount(p *Principal) bool {
-	return p.Account != "" && slices.Contains(c.accounts, p.Account)
+	return slices.Contains(c.accounts, p.Account)
 }
 
 func (c *principals) hasIssuer(p *Principal) bool {
