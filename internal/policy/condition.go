@@ -16,7 +16,7 @@ const (
 	opString
 	opStringFold
 	opLike
-	opNumberEqual
+	opNumberEqual // the order of these is that of compares
 	opNumberLess
 	opNumberLessEqual
 	opNumberGreater
@@ -198,23 +198,23 @@ func (o *operand) matches(op operator, r *Request, value *found, i int) (matches
 		if !ok {
 			when, ok = parseTime(value.at(i))
 		}
-		return ok && compares(op-opDateEqual, when.Compare(o.time)), true
+		return ok && compares(op-opDateEqual+opNumberEqual, when.Compare(o.time)), true
 	default:
 		n, ok := parseNumber(value.at(i))
-		return ok && compares(op-opNumberEqual, n.compare(o.number)), true
+		return ok && compares(op, n.compare(o.number)), true
 	}
 }
 
-// compares applies a relation, in the order of the operators' constants.
+// compares applies a relation, which is an operator of numbers.
 func compares(relation operator, order int) bool {
 	switch relation {
-	case opNumberEqual - opNumberEqual:
+	case opNumberEqual:
 		return order == 0
-	case opNumberLess - opNumberEqual:
+	case opNumberLess:
 		return order < 0
-	case opNumberLessEqual - opNumberEqual:
+	case opNumberLessEqual:
 		return order <= 0
-	case opNumberGreater - opNumberEqual:
+	case opNumberGreater:
 		return order > 0
 	default:
 		return order >= 0
@@ -267,7 +267,7 @@ func compileCondition(c *Condition, variables bool) (test, string) {
 }
 
 func compileOperand(op operator, value string, variables bool) (o operand, wrong string) {
-	ok := true
+	var ok bool
 	switch op {
 	case opString, opStringFold:
 		return compileText(value, style{variables: variables})

@@ -1,6 +1,9 @@
 package policy
 
-import "slices"
+import (
+	"slices"
+	"strconv"
+)
 
 // Set is the policies that limit a principal: those of the user and its
 // groups or of the role, the permissions boundary and the session's. It does
@@ -44,6 +47,22 @@ type Match struct {
 	Index  int // of the statement, from 0
 }
 
+// String is how the audit log names the statement.
+func (m Match) String() string {
+	if m.Kind == KindNone {
+		return "no statement"
+	}
+	s := m.Kind.String()
+	if m.Policy != "" {
+		s += " " + m.Policy
+	}
+	s += ", statement " + strconv.Itoa(m.Index)
+	if m.Sid != "" {
+		s += " (" + m.Sid + ")"
+	}
+	return s
+}
+
 // Decision is the answer to a request.
 type Decision struct {
 	Allowed bool
@@ -81,6 +100,9 @@ func Evaluate(r *Request, set *Set, resource *Document) Decision {
 	if resource != nil && !resource.Kind.namesPrincipals() {
 		panic("policy: " + resource.Kind.String() + " given as a resource's own: it would name everybody")
 	}
+	if what := oversized(r, set, resource); what != "" {
+		return Decision{Reason: subject(r) + " because " + what + " is too long to be compared with a policy"}
+	}
 	bounded := set.boundary != nil
 	identity := consult(r, KindIdentity, bounded, set.identity...)
 	boundary := consult(r, KindBoundary, bounded, set.boundary)
@@ -107,6 +129,23 @@ func Evaluate(r *Request, set *Set, resource *Document) Decision {
 		return c.sameAccount()
 	}
 	return c.crossAccount()
+}
+
+// oversized names what in the request is too long, if anything is.
+func oversized(r *Request, set *Set, resource *Document) string {
+	if len(r.Action) > maxResource || len(r.Resource) > maxResource {
+		return "its action or resource"
+	}
+	if !r.Keys.long {
+		return ""
+	}
+	if name := r.Keys.tooLong(set.keys); name != "" {
+		return name
+	}
+	if resource == nil {
+		return ""
+	}
+	return r.Keys.tooLong(resource.keys)
 }
 
 // consult asks all policies of a type. A statement that denies ends it.
@@ -242,9 +281,9 @@ func subject(r *Request) string {
 	if r.Principal.Kind == Anonymous || name == "" {
 		name = "anonymous"
 	}
-	s := "User: " + name + " is not authorized to perform: " + r.Action
+	s := "User: " + name + " is not authorized to perform: " + brief(r.Action)
 	if r.Resource == "" {
 		return s
 	}
-	return s + " on resource: " + r.Resource
+	return s + " on resource: " + brief(r.Resource)
 }

@@ -53,6 +53,12 @@ const (
 	uncrossed
 )
 
+// stop reports whether a wildcard before the fifth colon stops at colons; it
+// may be the end of its segment.
+func (c colons) stop(wildcard byte, ends bool) bool {
+	return c == uncrossed || c == crossedAtEnd && (wildcard == '?' || !ends)
+}
+
 // arnColons is how many colons an ARN has before its resource, in which
 // colons are characters like any other.
 const arnColons = 5
@@ -81,12 +87,11 @@ func compilePattern(text string, s style) (pattern, error) {
 			i += length
 		} else {
 			i++
-			for c == '*' && i < len(text) && text[i] == '*' {
-				i++
+			if c == '*' { // several are one
+				i = len(text) - len(strings.TrimLeft(text[i:], "*"))
 			}
 			ends := i == len(text) || text[i] == ':'
-			bound := !all && seen < arnColons && (s.colons == uncrossed || s.colons == crossedAtEnd && (c == '?' || !ends))
-			p.wildcard(c, bound)
+			p.wildcard(c, !all && seen < arnColons && s.colons.stop(c, ends))
 		}
 		start = i
 	}

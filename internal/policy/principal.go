@@ -15,8 +15,8 @@ const (
 	ungranted grant = iota
 	// delegated: the account is named. Its own policies must allow too.
 	delegated
-	// throughIssuer: the role or user whose session it is is named. The
-	// boundary and session policies still limit.
+	// throughIssuer: the role or user is named, and the principal is a session
+	// of it. The boundary and session policies still limit.
 	throughIssuer
 	// direct: the user, the session, the service or everybody is named.
 	direct
@@ -161,7 +161,7 @@ func grantIf(g grant, ok bool) grant {
 }
 
 func (c *principals) hasAccount(p *Principal) bool {
-	return p.Account != "" && slices.Contains(c.accounts, p.Account)
+	return slices.Contains(c.accounts, p.Account)
 }
 
 func (c *principals) hasIssuer(p *Principal) bool {

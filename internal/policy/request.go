@@ -76,12 +76,42 @@ type Keys struct {
 	SourceIP netip.Addr
 
 	entries []entry
+	long    bool // a value is longer than is compared
 }
+
+// Bounds of what is compared with a policy. A request that has more of a key
+// that a policy looks at is not allowed: the work of a decision is the product
+// of the two lengths, and part of a value must not pass for all of it.
+const (
+	maxResource = 2048 // an ARN's longest
+	maxValue    = 2048 // of one value
+	maxValues   = 8192 // of all values of a key
+)
 
 type entry struct {
 	name string
 	one  string
 	many []string // instead of one
+}
+
+func (e *entry) tooLong() bool {
+	total := 0
+	for _, value := range e.many {
+		if total += len(value); len(value) > maxValue {
+			return true
+		}
+	}
+	return len(e.one) > maxValue || total > maxValues
+}
+
+// tooLong names the first of the keys that has more than is compared.
+func (k *Keys) tooLong(keys []key) string {
+	for i := range keys {
+		if e := k.find(keys[i].name); e != nil && e.tooLong() {
+			return e.name
+		}
+	}
+	return ""
 }
 
 // Set sets a key to one value.
@@ -111,6 +141,7 @@ func (k *Keys) SetTags(family Tags, tags map[string]string) {
 				e.many = []string{e.one}
 			}
 			e.many = append(e.many, value)
+			k.long = k.long || e.tooLong()
 			continue
 		}
 		k.put(entry{name: lower, one: value})
@@ -118,6 +149,7 @@ func (k *Keys) SetTags(family Tags, tags map[string]string) {
 }
 
 func (k *Keys) put(e entry) {
+	k.long = k.long || e.tooLong()
 	if old := k.find(e.name); old != nil {
 		*old = e
 		return
