@@ -30,6 +30,7 @@ import (
 	"hearth/internal/function"
 	"hearth/internal/invocation"
 	"hearth/internal/objectstore"
+	"hearth/internal/policy"
 	"hearth/internal/sigv4"
 )
 
@@ -57,6 +58,14 @@ func (oneKey) Secret(_ context.Context, id string) (sigv4.Credential, error) {
 	}
 	return sigv4.Credential{AccountID: account, Secret: secret, PrincipalARN: "arn:aws:iam::" + account + ":root", UserID: account}, nil
 }
+
+// all may do everything.
+type all struct{}
+
+func (all) Authorize(context.Context, *sigv4.Identity, *policy.Request, *policy.Document) error {
+	return nil
+}
+func (all) PassRole(context.Context, *sigv4.Identity, string) error { return nil }
 
 // idle prepares and runs nothing.
 type idle struct{}
@@ -95,7 +104,7 @@ func startHearth(t *testing.T) hearth {
 	}
 	t.Cleanup(plane.Stop)
 	server, err := api.New(api.Config{
-		Functions: plane, Invoker: idle{}, Provisioner: idle{}, Keys: oneKey{}, Region: region, Log: log,
+		Functions: plane, Invoker: idle{}, Provisioner: idle{}, Keys: oneKey{}, Access: all{}, Region: region, Log: log,
 		Runtimes: []string{"python3.11"}, Concurrency: 1000,
 	})
 	if err != nil {

@@ -25,6 +25,7 @@ import (
 	"hearth/internal/awserr"
 	"hearth/internal/function"
 	"hearth/internal/invocation"
+	"hearth/internal/policy"
 	"hearth/internal/sigv4"
 )
 
@@ -219,6 +220,19 @@ func (m *memory) Invoke(ctx context.Context, account, name, qualifier string, re
 	return &invocation.Response{Payload: req.Payload, Version: cmp.Or(qualifier, function.LatestVersion)}, &invocation.Timeline{Count: time.Millisecond, Run: 2 * time.Millisecond}, nil
 }
 
+// ownAccount lets everybody do everything in the own account.
+type ownAccount struct{}
+
+func (ownAccount) Authorize(_ context.Context, caller *sigv4.Identity, r *policy.Request, resource *policy.Document) error {
+	r.Principal = &policy.Principal{Kind: policy.RootUser, Account: caller.AccountID, ARN: caller.PrincipalARN, ID: caller.UserID}
+	if d := policy.Evaluate(r, nil, resource); !d.Allowed {
+		return awserr.New("AccessDeniedException", "%s", d.Reason)
+	}
+	return nil
+}
+
+func (ownAccount) PassRole(context.Context, *sigv4.Identity, string) error { return nil }
+
 // oneKey knows the test's access key.
 type oneKey struct{}
 
@@ -243,7 +257,7 @@ func start(t testing.TB) *bench {
 	b := &bench{memory: newMemory(), log: new(bytes.Buffer)}
 	var err error
 	b.server, err = New(Config{
-		Functions: b.memory, Invoker: b.memory, Provisioner: b.memory, Keys: oneKey{}, Region: testRegion,
+		Functions: b.memory, Invoker: b.memory, Provisioner: b.memory, Keys: oneKey{}, Access: ownAccount{}, Region: testRegion,
 		Runtimes: []string{"python3.11", "nodejs20.x", "provided.al2023"}, Concurrency: 1000,
 		RuntimeVersion: func(string) string { return strings.Repeat("a", 64) },
 		Log:            slog.New(slog.NewTextHandler(&lockedWriter{w: b.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),

@@ -52,7 +52,7 @@ func (s *Server) createFunction(ctx context.Context, c *call, in *lambda.CreateF
 		return nil, err
 	}
 	record, err := s.cfg.Functions.Create(ctx, function.CreateRequest{
-		Account: c.AccountID, Name: ref.Name, Config: *cfg, Zip: zip, Tags: in.Tags, Publish: in.Publish,
+		Account: ref.Account, Name: ref.Name, Config: *cfg, Zip: zip, Tags: in.Tags, Publish: in.Publish,
 	})
 	if err != nil {
 		return nil, err
@@ -165,7 +165,7 @@ func (s *Server) updateFunctionCode(ctx context.Context, c *call, in *lambda.Upd
 		return nil, err
 	}
 	record, err := s.cfg.Functions.UpdateCode(ctx, function.CodeUpdate{
-		Account: c.AccountID, Name: ref.Name, RevisionID: str(in.RevisionId),
+		Account: ref.Account, Name: ref.Name, RevisionID: str(in.RevisionId),
 		Zip: zip, Architecture: architecture, Publish: in.Publish, DryRun: in.DryRun,
 	})
 	if err != nil {
@@ -190,7 +190,7 @@ func (s *Server) updateFunctionConfiguration(ctx context.Context, c *call, in *l
 		return nil, err
 	}
 	record, err := s.cfg.Functions.UpdateConfig(ctx, function.ConfigUpdate{
-		Account: c.AccountID, Name: ref.Name, RevisionID: str(in.RevisionId),
+		Account: ref.Account, Name: ref.Name, RevisionID: str(in.RevisionId),
 		Apply: change.apply,
 	})
 	if err != nil {

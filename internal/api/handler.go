@@ -44,7 +44,7 @@ func (s *Server) lambdaHandlers() map[string]handler {
 }
 
 // resolve reads a function reference and the qualifier beside it, and makes
-// sure that they are of this region and the caller's account. Qualifier is
+// sure that they are of this region. Account is the caller's and Qualifier
 // empty in the result if none was given.
 func (s *Server) resolve(c *call, reference, qualifier string) (arn.Function, error) {
 	f, err := arn.Parse(reference)
@@ -60,12 +60,9 @@ func (s *Server) resolve(c *call, reference, qualifier string) (arn.Function, er
 		return f, awserr.New("ResourceNotFoundException", "Functions from '%s' are not reachable in this region ('%s')", f.Region, s.cfg.Region)
 	}
 	f.Partition, f.Region = "", s.cfg.Region
-	if f.Account != "" && f.Account != c.AccountID {
-		return f, awserr.New("AccessDeniedException",
-			"User: %s is not authorized to perform: lambda:%s on resource: %s because no resource-based policy allows the lambda:%s action",
-			c.PrincipalARN, action(c.op), f, action(c.op))
+	if f.Account == "" {
+		f.Account = c.AccountID
 	}
-	f.Account = c.AccountID
 	if qualifier != "" {
 		if f.Qualifier != "" && f.Qualifier != qualifier {
 			return f, badValue("The derived qualifier from the function name does not match the specified qualifier.")
@@ -77,8 +74,11 @@ func (s *Server) resolve(c *call, reference, qualifier string) (arn.Function, er
 
 // action is the IAM action of an operation.
 func action(op *operation) string {
-	if op.name == "Invoke" {
+	switch op.name {
+	case "Invoke", "InvokeWithResponseStream":
 		return "InvokeFunction"
+	case "GetLayerVersionByArn":
+		return "GetLayerVersion"
 	}
 	return op.name
 }

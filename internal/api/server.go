@@ -65,6 +65,8 @@ type Config struct {
 	// Provisioner knows of environments that are initialised ahead.
 	Provisioner Provisioner
 	Keys        sigv4.Keys
+	// Access decides what callers may do.
+	Access Access
 	// Region is the one region served.
 	Region string
 	// Runtimes are the managed runtimes that can be built here.
@@ -91,7 +93,7 @@ func (c *Config) validate() error {
 		missing bool
 		name    string
 	}{
-		{c.Functions == nil, "Functions"}, {c.Invoker == nil, "Invoker"}, {c.Provisioner == nil, "Provisioner"}, {c.Keys == nil, "Keys"},
+		{c.Functions == nil, "Functions"}, {c.Invoker == nil, "Invoker"}, {c.Provisioner == nil, "Provisioner"}, {c.Keys == nil, "Keys"}, {c.Access == nil, "Access"},
 		{c.Region == "", "Region"}, {c.Concurrency <= 0, "Concurrency"}, {c.Log == nil, "Log"},
 	} {
 		if p.missing {
@@ -117,6 +119,7 @@ type Server struct {
 	router   *router
 	encoder  *encoder
 	handlers map[string]handler
+	policies policyCache
 }
 
 // New makes a server.
@@ -232,6 +235,9 @@ func (s *Server) operate(c *call, m match, query url.Values, body []byte) error 
 		return err
 	}
 	if err := validate(m.op, in); err != nil {
+		return err
+	}
+	if err := s.authorize(c.r.Context(), c, in); err != nil {
 		return err
 	}
 	out, err := h(c.r.Context(), c, in)
