@@ -65,8 +65,9 @@ type Config struct {
 	// Provisioner knows of environments that are initialised ahead.
 	Provisioner Provisioner
 	Keys        sigv4.Keys
-	// Access decides what callers may do.
-	Access Access
+	// Access decides what callers may do, Identities are who they are.
+	Access     Access
+	Identities Identities
 	// Region is the one region served.
 	Region string
 	// Runtimes are the managed runtimes that can be built here.
@@ -93,7 +94,7 @@ func (c *Config) validate() error {
 		missing bool
 		name    string
 	}{
-		{c.Functions == nil, "Functions"}, {c.Invoker == nil, "Invoker"}, {c.Provisioner == nil, "Provisioner"}, {c.Keys == nil, "Keys"}, {c.Access == nil, "Access"},
+		{c.Functions == nil, "Functions"}, {c.Invoker == nil, "Invoker"}, {c.Provisioner == nil, "Provisioner"}, {c.Keys == nil, "Keys"}, {c.Access == nil, "Access"}, {c.Identities == nil, "Identities"},
 		{c.Region == "", "Region"}, {c.Concurrency <= 0, "Concurrency"}, {c.Log == nil, "Log"},
 	} {
 		if p.missing {
@@ -175,6 +176,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // credential scope names.
 func (s *Server) serve(c *call) error {
 	p, err := s.verifier.Begin(c.r)
+	if e, ok := awserr.As(err); ok && e.Code == "MissingAuthenticationTokenException" {
+		if served, err := s.unsignedQuery(c); served {
+			return err
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -182,15 +188,15 @@ func (s *Server) serve(c *call) error {
 	switch p.Scope.Service {
 	case "lambda":
 		return s.serveLambda(c, p)
-	case "sts":
-		return s.serveSTS(c, p)
+	case "iam", "sts":
+		return s.serveQuery(c, p)
 	case codeService:
 		return s.serveCode(c, p)
 	}
 	if _, err := readBody(c, p, maxBody); err != nil {
 		return err
 	}
-	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda and sts are.", p.Scope.Service)
+	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda, iam and sts are.", p.Scope.Service)
 }
 
 func (s *Server) serveLambda(c *call, p *sigv4.Pending) error {

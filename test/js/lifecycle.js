@@ -12,7 +12,7 @@ const path = require('path');
 const sdk = require('@aws-sdk/client-lambda');
 
 const name = 'javascript';
-const role = 'arn:aws:iam::000000000000:role/tests';
+const role = 'arn:aws:iam::000000000000:role/hearth-function';
 const client = new sdk.LambdaClient({ maxAttempts: 1 });
 const quick = { client, minDelay: 1, maxDelay: 1, maxWaitTime: 180 };
 

@@ -15,7 +15,7 @@ import boto3
 from botocore.config import Config
 
 NAME = "boto3"
-ROLE = "arn:aws:iam::000000000000:role/tests"
+ROLE = "arn:aws:iam::000000000000:role/hearth-function"
 QUICK = {"Delay": 1, "MaxAttempts": 180}
 
 client = boto3.client("lambda", config=Config(retries={"total_max_attempts": 1}))
