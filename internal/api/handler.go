@@ -80,7 +80,7 @@ func (s *Server) resolve(c *call, reference, qualifier string) (arn.Function, er
 
 // action is the IAM action of an operation.
 func action(op *operation) string {
-	if op.name == "Invoke" {
+	if op.name == "Invoke" || op.name == streamOperation {
 		return "InvokeFunction"
 	}
 	return op.name

@@ -34,42 +34,52 @@ var emptyEvent = []byte("{}")
 // invoke serves Invoke. It is the warm path: it reads what it needs from the
 // request by hand, and its answer goes out without the codec.
 func (s *Server) invoke(c *call, reference string, query url.Values, body []byte) error {
-	qualifier := query.Get("Qualifier")
-	ref, err := s.resolve(c, reference, qualifier)
-	if err != nil {
-		return err
-	}
-	if err := onlyLatest(ref); err != nil {
-		return err
-	}
-	tail, dry, err := readInvokeHeader(c.r.Header)
-	if err != nil {
-		return err
-	}
-	if dry {
-		if err := s.cfg.Invoker.Check(c.r.Context(), c.AccountID, ref.Name, function.LatestVersion); err != nil {
-			return err
-		}
-		s.write(c, &answer{status: http.StatusNoContent})
-		return nil
-	}
-	req := &invocation.Request{ID: c.id, InvokedARN: ref.String(), Payload: body, Tail: tail, TraceID: s.trace(c.r.Header)}
-	if req.ClientContext, err = readClientContext(c.r.Header.Get("X-Amz-Client-Context")); err != nil {
-		return err
-	}
-	if len(body) == 0 {
-		req.Payload = emptyEvent
-	} else if err := checkPayload(body); err != nil {
+	name, req, err := s.readInvoke(c, reference, query, body)
+	if err != nil || req == nil {
 		return err
 	}
 	// A function runs to its end even if its caller has gone.
 	ctx := context.WithoutCancel(c.r.Context())
-	res, timeline, err := s.cfg.Invoker.Invoke(ctx, c.AccountID, ref.Name, function.LatestVersion, req)
+	res, timeline, err := s.cfg.Invoker.Invoke(ctx, c.AccountID, name, function.LatestVersion, req)
 	if err != nil {
 		return err
 	}
 	s.writeInvoke(c, req, res, timeline)
 	return nil
+}
+
+// readInvoke reads the request of an invoke of either kind and the name of its
+// function. There is no request if it was a dry run, which was answered.
+func (s *Server) readInvoke(c *call, reference string, query url.Values, body []byte) (name string, req *invocation.Request, err error) {
+	qualifier := query.Get("Qualifier")
+	ref, err := s.resolve(c, reference, qualifier)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := onlyLatest(ref); err != nil {
+		return "", nil, err
+	}
+	tail, dry, err := readInvokeHeader(c.r.Header)
+	if err != nil {
+		return "", nil, err
+	}
+	if dry {
+		if err := s.cfg.Invoker.Check(c.r.Context(), c.AccountID, ref.Name, function.LatestVersion); err != nil {
+			return "", nil, err
+		}
+		s.write(c, &answer{status: http.StatusNoContent})
+		return "", nil, nil
+	}
+	req = &invocation.Request{ID: c.id, InvokedARN: ref.String(), Payload: body, Tail: tail, TraceID: s.trace(c.r.Header)}
+	if req.ClientContext, err = readClientContext(c.r.Header.Get("X-Amz-Client-Context")); err != nil {
+		return "", nil, err
+	}
+	if len(body) == 0 {
+		req.Payload = emptyEvent
+	} else if err := checkPayload(body); err != nil {
+		return "", nil, err
+	}
+	return ref.Name, req, nil
 }
 
 // readInvokeHeader reads how to invoke.
@@ -168,16 +178,20 @@ func (s *Server) writeInvoke(c *call, req *invocation.Request, res *invocation.R
 		h["X-Amz-Function-Error"] = []string{res.FunctionError}
 	}
 	if req.Tail {
-		log := res.Log
-		if len(log) > invocation.LogTail {
-			log = log[len(log)-invocation.LogTail:]
-		}
-		h["X-Amz-Log-Result"] = []string{base64.StdEncoding.EncodeToString(log)}
+		h["X-Amz-Log-Result"] = []string{logResult(res.Log)}
 	}
 	if t != nil {
 		h["Server-Timing"] = []string{serverTiming(t)}
 	}
 	s.write(c, &answer{status: http.StatusOK, body: res.Payload})
+}
+
+// logResult is the end of a log as callers get it.
+func logResult(log []byte) string {
+	if len(log) > invocation.LogTail {
+		log = log[len(log)-invocation.LogTail:]
+	}
+	return base64.StdEncoding.EncodeToString(log)
 }
 
 // serverTiming writes an invoke's waterfall in the W3C header's form.
