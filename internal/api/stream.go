@@ -32,6 +32,12 @@ const (
 
 // invokeStream serves InvokeWithResponseStream.
 func (s *Server) invokeStream(c *call, reference string, query url.Values, body []byte) error {
+	switch kind := c.r.Header.Get("X-Amz-Invocation-Type"); kind {
+	case "", "RequestResponse", "DryRun":
+	default:
+		return validationError("ValidationException", problem("'"+kind+"'", "invocationType",
+			"Member must satisfy enum value set: [RequestResponse, DryRun]"))
+	}
 	name, req, err := s.readInvoke(c, reference, query, body)
 	if err != nil || req == nil {
 		return err
