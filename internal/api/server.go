@@ -46,7 +46,8 @@ type Invoker interface {
 	Invoke(ctx context.Context, account, name, qualifier string, req *invocation.Request) (*invocation.Response, *invocation.Timeline, error)
 	// InvokeStream is Invoke for an answer that is given to the sink as it
 	// comes. The Response says how it ended; its Payload is a failure's.
-	InvokeStream(ctx context.Context, account, name, qualifier string, req *invocation.Request, to invocation.Sink) (*invocation.Response, *invocation.Timeline, error)
+	InvokeStream(ctx context.Context, account, name, qualifier string, req *invocation.Request, to invocation.Sink) (
+		*invocation.Response, *invocation.Timeline, error)
 	// Check does what Invoke does up to running the function.
 	Check(ctx context.Context, account, name, qualifier string) error
 }

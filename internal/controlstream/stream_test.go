@@ -38,11 +38,11 @@ func (s *streamer) Credit(_ string, n int) {
 	s.moved.Broadcast()
 }
 
-// left is how much may be sent; it waits for at least min.
-func (s *streamer) left(min int) int {
+// left is how much may be sent; it waits for at least want.
+func (s *streamer) left(want int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.window < min {
+	for s.window < want {
 		s.moved.Wait()
 	}
 	return s.window

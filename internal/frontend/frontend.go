@@ -100,12 +100,16 @@ func (s *Service) Invoke(ctx context.Context, account, name, qualifier string, r
 // an answer that the function did not stream is given in one piece. The
 // Response says how it ended: its Payload is that of the failure, if there was
 // one. A failure before the first byte leaves the sink untouched.
-func (s *Service) InvokeStream(ctx context.Context, account, name, qualifier string, req *invocation.Request, to invocation.Sink) (*invocation.Response, *invocation.Timeline, error) {
+func (s *Service) InvokeStream(ctx context.Context, account, name, qualifier string, req *invocation.Request, to invocation.Sink) (
+	*invocation.Response, *invocation.Timeline, error,
+) {
 	return s.invoke(ctx, account, name, qualifier, req, to)
 }
 
 // invoke gives the answer to the sink unless that is nil.
-func (s *Service) invoke(ctx context.Context, account, name, qualifier string, req *invocation.Request, to invocation.Sink) (*invocation.Response, *invocation.Timeline, error) {
+func (s *Service) invoke(ctx context.Context, account, name, qualifier string, req *invocation.Request, to invocation.Sink) (
+	*invocation.Response, *invocation.Timeline, error,
+) {
 	var t invocation.Timeline
 	rec, err := s.resolve(account, name, qualifier)
 	if err != nil {

@@ -95,9 +95,9 @@ func (b *bodyReader) ready() bool {
 	return ended && len(line) > 0 && line[0] != '0' && bytes.IndexByte(line, '\n') >= 0
 }
 
-// skip reads up to limit bytes of the rest of the body, and forgets them.
-func (b *bodyReader) skip(limit int64) error {
-	for {
+// skip reads up to maxSkip bytes of the rest of the body, and forgets them.
+func (b *bodyReader) skip() error {
+	for limit := int64(maxSkip); ; {
 		if err := b.advance(); err != nil {
 			return err
 		}

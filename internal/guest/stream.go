@@ -42,7 +42,7 @@ func (c *conn) streamResponse() error {
 		case over:
 			life.answer(c, &controlstream.Response{Status: controlstream.StatusTooLarge, ErrorType: typeTooLarge, Streaming: true},
 				tooLargePayload(invocation.MaxStream))
-			c.req.close = c.req.close || b.skip(maxSkip) != nil
+			c.req.close = c.req.close || b.skip() != nil
 			return c.replyTooLarge(invocation.MaxStream)
 		case err != nil:
 			return c.cutStream(err)

@@ -15,7 +15,9 @@ import (
 // The invoke is run beside the delivery: a client that takes nothing holds up
 // a function that has more to say than fits a control stream's window, until
 // its deadline, but keeps no environment from its next invoke after that.
-func (w *Worker) InvokeStream(ctx context.Context, l environment.Lease, req *invocation.Request, unit invocation.Unit, to invocation.Sink) (*invocation.Response, error) {
+func (w *Worker) InvokeStream(ctx context.Context, l environment.Lease, req *invocation.Request, unit invocation.Unit, to invocation.Sink) (
+	*invocation.Response, error,
+) {
 	e := w.accept(ctx, l)
 	if e == nil {
 		return nil, environment.ErrNotAccepted

@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"regexp"
 	"strconv"
@@ -38,13 +41,26 @@ func (f *function) stream(ctx context.Context, t *testing.T, e event) *streamed 
 	}
 	out, err := f.client.InvokeWithResponseStream(ctx, &lambda.InvokeWithResponseStreamInput{
 		FunctionName: &f.name, Payload: payload, LogType: types.LogTypeTail,
-	})
+	}, func(o *lambda.Options) { o.HTTPClient = steady{o.HTTPClient} })
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &streamed{out.GetStream(), t, out, nil}
 	t.Cleanup(func() { _ = s.Close() }) // closed twice, as a rule
 	return s
+}
+
+// steady sends requests with a body that nobody closes: see client. There is no
+// trying again in the middle of an answer.
+type steady struct{ lambda.HTTPClient }
+
+func (c steady) Do(req *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return nil, err
+	}
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	return c.HTTPClient.Do(req)
 }
 
 // header is one of the answer's.

@@ -11,8 +11,6 @@ import (
 	"time"
 )
 
-func init() { deeds["stream"] = stream }
-
 // contentTyped is an answer with a type. The client streams readers that are
 // nothing in JSON.
 type contentTyped struct{ from io.Reader }
