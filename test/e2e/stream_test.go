@@ -196,7 +196,7 @@ func TestStreamEnds(t *testing.T) {
 // function, and nobody else.
 func TestStreamSlowReader(t *testing.T) {
 	t.Parallel()
-	f := deploy(t, provided)
+	f := deploy(t, provided, memory(1769)) // one core
 	const size = 16 << 20
 	s := f.stream(t.Context(), t, event{"do": "stream", "text": "first", "size": size})
 	got := len(s.next())
@@ -218,7 +218,7 @@ func TestStreamSlowReader(t *testing.T) {
 // TestStreamClientGone: a client that goes away does not stop its function.
 func TestStreamClientGone(t *testing.T) {
 	t.Parallel()
-	f := deploy(t, provided)
+	f := deploy(t, provided, memory(1769)) // one core
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	s := f.stream(ctx, t, event{"do": "stream", "text": "first", "size": 32 << 20})
