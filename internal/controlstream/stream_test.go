@@ -283,19 +283,19 @@ func TestBrokenStream(t *testing.T) {
 func TestHostileStream(t *testing.T) {
 	good := &Response{RequestID: "x", Status: StatusSuccess}
 	head := &StreamHead{RequestID: "x"}
-	begun := func(g *Guest, then ...error) error { return errors.Join(append([]error{g.Begin(head)}, then...)...) }
+	// Operands are evaluated from left to right.
 	for name, attack := range map[string]struct {
 		stream bool // asked for
 		do     func(*Guest) error
 	}{
-		"unasked":          {false, func(g *Guest) error { return begun(g) }},
+		"unasked":          {false, func(g *Guest) error { return g.Begin(head) }},
 		"unasked piece":    {false, func(g *Guest) error { return g.Data([]byte("x")) }},
 		"no beginning":     {true, func(g *Guest) error { return g.Data([]byte("x")) }},
-		"two beginnings":   {true, func(g *Guest) error { return begun(g, g.Begin(head)) }},
+		"two beginnings":   {true, func(g *Guest) error { return errors.Join(g.Begin(head), g.Begin(head)) }},
 		"other request":    {true, func(g *Guest) error { return g.Begin(&StreamHead{RequestID: "y"}) }},
-		"empty piece":      {true, func(g *Guest) error { return begun(g, g.Data(nil)) }},
-		"after the answer": {true, func(g *Guest) error { return begun(g, g.Respond(good, nil), g.Data([]byte("x"))) }},
-		"payload too":      {true, func(g *Guest) error { return begun(g, g.Respond(good, []byte("x"))) }},
+		"empty piece":      {true, func(g *Guest) error { return errors.Join(g.Begin(head), g.Data(nil)) }},
+		"after the answer": {true, func(g *Guest) error { return errors.Join(g.Begin(head), g.Respond(good, nil), g.Data([]byte("x"))) }},
+		"payload too":      {true, func(g *Guest) error { return errors.Join(g.Begin(head), g.Respond(good, []byte("x"))) }},
 		"credit":           {true, func(g *Guest) error { return g.send(frameCredit, appendCredit(nil, "x", 1), nil) }},
 		"beyond the window": {true, func(g *Guest) error {
 			err := g.Begin(head)
