@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"maps"
+	"strings"
 	"sync"
 
 	"github.com/aws/smithy-go"
@@ -28,26 +30,21 @@ var prepareOperations = sync.OnceFunc(func() {
 	}
 })
 
-// lambdaHandlers are the operations that are served so far; Invoke has a way
-// of its own.
+// lambdaHandlers are the operations that are served; Invoke and its streaming
+// sister have a way of their own.
 func (s *Server) lambdaHandlers() map[string]handler {
-	return map[string]handler{
-		"CreateFunction":              on(s.createFunction),
-		"DeleteFunction":              on(s.deleteFunction),
-		"GetAccountSettings":          on(s.getAccountSettings),
-		"GetFunction":                 on(s.getFunction),
-		"GetFunctionConfiguration":    on(s.getFunctionConfiguration),
-		"ListFunctions":               on(s.listFunctions),
-		"ListTags":                    on(s.listTags),
-		"TagResource":                 on(s.tagResource),
-		"UntagResource":               on(s.untagResource),
-		"UpdateFunctionCode":          on(s.updateFunctionCode),
-		"UpdateFunctionConfiguration": on(s.updateFunctionConfiguration),
+	all := make(map[string]handler)
+	for _, some := range []map[string]handler{
+		s.functionHandlers(), s.versionHandlers(), s.aliasHandlers(), s.concurrencyHandlers(), s.permissionHandlers(),
+		s.eventInvokeHandlers(), s.settingHandlers(), s.tagHandlers(),
+	} {
+		maps.Copy(all, some)
 	}
+	return all
 }
 
 // resolve reads a function reference and the qualifier beside it, and makes
-// sure that they are of this region and the caller's account. Qualifier is
+// sure that they are of this region. Account is the caller's and Qualifier
 // empty in the result if none was given.
 func (s *Server) resolve(c *call, reference, qualifier string) (arn.Function, error) {
 	f, err := arn.Parse(reference)
@@ -63,12 +60,9 @@ func (s *Server) resolve(c *call, reference, qualifier string) (arn.Function, er
 		return f, awserr.New("ResourceNotFoundException", "Functions from '%s' are not reachable in this region ('%s')", f.Region, s.cfg.Region)
 	}
 	f.Partition, f.Region = "", s.cfg.Region
-	if f.Account != "" && f.Account != c.AccountID {
-		return f, awserr.New("AccessDeniedException",
-			"User: %s is not authorized to perform: lambda:%s on resource: %s because no resource-based policy allows the lambda:%s action",
-			c.PrincipalARN, action(c.op), f, action(c.op))
+	if f.Account == "" {
+		f.Account = c.AccountID
 	}
-	f.Account = c.AccountID
 	if qualifier != "" {
 		if f.Qualifier != "" && f.Qualifier != qualifier {
 			return f, badValue("The derived qualifier from the function name does not match the specified qualifier.")
@@ -80,14 +74,32 @@ func (s *Server) resolve(c *call, reference, qualifier string) (arn.Function, er
 
 // action is the IAM action of an operation.
 func action(op *operation) string {
-	if op.name == "Invoke" || op.name == streamOperation {
+	switch op.name {
+	case "Invoke", streamOperation:
 		return "InvokeFunction"
+	case "GetLayerVersionByArn":
+		return "GetLayerVersion"
 	}
 	return op.name
 }
 
-// onlyLatest refuses qualifiers other than $LATEST: there are no versions and
-// aliases yet, so none can exist.
+// unqualified is resolve for operations on a function as a whole.
+func (s *Server) unqualified(c *call, reference string) (arn.Function, error) {
+	f, err := s.resolve(c, reference, "")
+	if err == nil && f.Qualifier != "" {
+		err = badValue("This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. " +
+			"Please specify either a function name or an unqualified function ARN.")
+	}
+	return f, err
+}
+
+// isVersion says whether a qualifier is the number of a version.
+func isVersion(qualifier string) bool {
+	return qualifier != "" && strings.Trim(qualifier, "0123456789") == ""
+}
+
+// onlyLatest refuses qualifiers other than $LATEST: published versions never
+// change.
 func onlyLatest(f arn.Function) error {
 	if f.Qualifier == "" || f.Qualifier == function.LatestVersion {
 		return nil

@@ -15,8 +15,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"hearth/internal/arn"
 	"hearth/internal/awserr"
-	"hearth/internal/function"
 	"hearth/internal/invocation"
 )
 
@@ -34,13 +34,13 @@ var emptyEvent = []byte("{}")
 // invoke serves Invoke. It is the warm path: it reads what it needs from the
 // request by hand, and its answer goes out without the codec.
 func (s *Server) invoke(c *call, reference string, query url.Values, body []byte) error {
-	name, req, err := s.readInvoke(c, reference, query, body)
+	ref, req, err := s.readInvoke(c, reference, query, body)
 	if err != nil || req == nil {
 		return err
 	}
 	// A function runs to its end even if its caller has gone.
 	ctx := context.WithoutCancel(c.r.Context())
-	res, timeline, err := s.cfg.Invoker.Invoke(ctx, c.AccountID, name, function.LatestVersion, req)
+	res, timeline, err := s.cfg.Invoker.Invoke(ctx, ref.Account, ref.Name, ref.Qualifier, req)
 	if err != nil {
 		return err
 	}
@@ -48,38 +48,38 @@ func (s *Server) invoke(c *call, reference string, query url.Values, body []byte
 	return nil
 }
 
-// readInvoke reads the request of an invoke of either kind and the name of its
-// function. There is no request if it was a dry run, which was answered.
-func (s *Server) readInvoke(c *call, reference string, query url.Values, body []byte) (name string, req *invocation.Request, err error) {
-	qualifier := query.Get("Qualifier")
-	ref, err := s.resolve(c, reference, qualifier)
-	if err != nil {
-		return "", nil, err
+// readInvoke reads the request of an invoke of either kind, and the name of its
+// function, and has it authorized. There is no request if it was a dry run,
+// which was answered.
+func (s *Server) readInvoke(c *call, reference string, query url.Values, body []byte) (ref arn.Function, req *invocation.Request, err error) {
+	if ref, err = s.resolve(c, reference, query.Get("Qualifier")); err != nil {
+		return ref, nil, err
 	}
-	if err := onlyLatest(ref); err != nil {
-		return "", nil, err
+	about := subject{resource: ref.String(), account: ref.Account, fn: ref}
+	if err := s.cfg.Access.Authorize(c.r.Context(), &c.Identity, s.accessRequest(c, about), s.policyOf(c.r.Context(), ref)); err != nil {
+		return ref, nil, err
 	}
 	tail, dry, err := readInvokeHeader(c.r.Header)
 	if err != nil {
-		return "", nil, err
+		return ref, nil, err
 	}
 	if dry {
-		if err := s.cfg.Invoker.Check(c.r.Context(), c.AccountID, ref.Name, function.LatestVersion); err != nil {
-			return "", nil, err
+		if err := s.cfg.Invoker.Check(c.r.Context(), ref.Account, ref.Name, ref.Qualifier); err != nil {
+			return ref, nil, err
 		}
 		s.write(c, &answer{status: http.StatusNoContent})
-		return "", nil, nil
+		return ref, nil, nil
 	}
 	req = &invocation.Request{ID: c.id, InvokedARN: ref.String(), Payload: body, Tail: tail, TraceID: s.trace(c.r.Header)}
 	if req.ClientContext, err = readClientContext(c.r.Header.Get("X-Amz-Client-Context")); err != nil {
-		return "", nil, err
+		return ref, nil, err
 	}
 	if len(body) == 0 {
 		req.Payload = emptyEvent
 	} else if err := checkPayload(body); err != nil {
-		return "", nil, err
+		return ref, nil, err
 	}
-	return ref.Name, req, nil
+	return ref, req, nil
 }
 
 // readInvokeHeader reads how to invoke.

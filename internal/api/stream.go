@@ -13,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream/eventstreamapi"
 
 	"hearth/internal/awserr"
-	"hearth/internal/function"
 	"hearth/internal/invocation"
 )
 
@@ -38,7 +37,7 @@ func (s *Server) invokeStream(c *call, reference string, query url.Values, body 
 		return validationError("ValidationException", problem("'"+kind+"'", "invocationType",
 			"Member must satisfy enum value set: [RequestResponse, DryRun]"))
 	}
-	name, req, err := s.readInvoke(c, reference, query, body)
+	ref, req, err := s.readInvoke(c, reference, query, body)
 	if err != nil || req == nil {
 		return err
 	}
@@ -46,7 +45,7 @@ func (s *Server) invokeStream(c *call, reference string, query url.Values, body 
 	defer events.end()
 	// A function runs to its end even if its caller has gone.
 	ctx := context.WithoutCancel(c.r.Context())
-	res, _, err := s.cfg.Invoker.InvokeStream(ctx, c.AccountID, name, function.LatestVersion, req, events)
+	res, _, err := s.cfg.Invoker.InvokeStream(ctx, ref.Account, ref.Name, ref.Qualifier, req, events)
 	switch {
 	case err != nil && !events.begun:
 		return err

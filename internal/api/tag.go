@@ -19,6 +19,14 @@ const (
 	maxTagValue = 256
 )
 
+func (s *Server) tagHandlers() map[string]handler {
+	return map[string]handler{
+		"ListTags":      on(s.listTags),
+		"TagResource":   on(s.tagResource),
+		"UntagResource": on(s.untagResource),
+	}
+}
+
 func (s *Server) listTags(ctx context.Context, c *call, in *lambda.ListTagsInput) (smithy.Serializable, error) {
 	record, err := s.tagged(ctx, c, *in.Resource)
 	if err != nil {
@@ -42,7 +50,7 @@ func (s *Server) tagResource(ctx context.Context, c *call, in *lambda.TagResourc
 	if err := checkTags(record.Tags, in.Tags); err != nil {
 		return nil, err
 	}
-	return nil, s.cfg.Functions.Tag(ctx, c.AccountID, record.Name, in.Tags)
+	return nil, s.cfg.Functions.Tag(ctx, record.Account, record.Name, in.Tags)
 }
 
 func (s *Server) untagResource(ctx context.Context, c *call, in *lambda.UntagResourceInput) (smithy.Serializable, error) {
@@ -50,7 +58,7 @@ func (s *Server) untagResource(ctx context.Context, c *call, in *lambda.UntagRes
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.cfg.Functions.Untag(ctx, c.AccountID, record.Name, in.TagKeys)
+	return nil, s.cfg.Functions.Untag(ctx, record.Account, record.Name, in.TagKeys)
 }
 
 // tagged finds the function that a resource ARN names.
@@ -65,7 +73,7 @@ func (s *Server) tagged(ctx context.Context, c *call, resource string) (*functio
 	if ref.Qualifier != "" {
 		return nil, badValue("Tags on function aliases and versions are not supported. Please specify a function ARN.")
 	}
-	return s.cfg.Functions.Get(ctx, c.AccountID, ref.Name)
+	return s.cfg.Functions.Get(ctx, ref.Account, ref.Name)
 }
 
 // checkTags checks tags that are to be added to those there are.

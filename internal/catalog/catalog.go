@@ -1,231 +1,149 @@
-// Package catalog keeps every function's record in memory, fed by a watch on
-// etcd, so that the invoke path never asks etcd for anything.
+// Package catalog holds what functions are: the records of functions and of
+// their published versions, in tables that the invoke path reads from memory.
 //
-// Invariants:
-//
-//  1. The catalog's content is that of etcd at one revision, which only grows.
-//  2. Lookup takes no lock and allocates nothing.
-//  3. Subscribers hear of every change of a record once, in etcd's order, and
-//     before WaitRevision returns for it.
-//  4. Records that have been handed out are never changed.
-//
-// Failure modes: when etcd is away the catalog serves on what it knows and
-// catches up later; when it was away for longer than etcd keeps history, it
-// reads everything again and tells subscribers the difference. A record that
-// cannot be read is refused and reported, and the last good one stays.
-//
-// The design is in docs/control.md.
+// The design is in docs/control.md, the stored form in docs/formats/records.md.
 package catalog
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"sync"
+	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"hearth/internal/function"
+	"hearth/internal/table"
 )
+
+// Where records lie in etcd.
+const (
+	functionsPrefix = "hearth/functions/"
+	versionsPrefix  = "hearth/versions/"
+)
+
+// Catalog is the tables of functions and versions.
+type Catalog struct {
+	// Functions are keyed by name.
+	Functions *table.Table[function.Record]
+	// Versions are keyed by VersionKey.
+	Versions *table.Table[function.Record]
+}
 
 // Config is what a catalog needs.
 type Config struct {
 	Client *clientv3.Client
 	Log    *slog.Logger
-	// OnRefused, if not nil, is told of records that cannot be read. It is
-	// called by the goroutine that follows etcd and must not block.
-	OnRefused func(key string, err error)
-	// RetryDelay is the pause after a failed read of etcd; 200 ms if zero.
-	RetryDelay time.Duration
-}
-
-// Catalog is the cache of records.
-type Catalog struct {
-	cfg Config
-
-	shards shards
-
-	// mu orders changes and guards what follows. Lookup does without it.
-	mu       sync.RWMutex
-	sorted   []*function.Record // by account and name
-	revision int64
-	advanced chan struct{} // closed and replaced when revision grows
-	refused  map[string]struct{}
-
-	// notify is held while subscribers are told, so that each hears changes in
-	// order, also those made while it subscribes.
-	notify      sync.Mutex
-	subscribers []*subscriber
-
-	cancel context.CancelFunc
-	done   chan struct{}
-}
-
-type subscriber struct {
-	fn func(before, after *function.Record)
+	// WriteTimeout bounds one change of a record; 10 seconds if zero.
+	WriteTimeout time.Duration
 }
 
 // New makes a catalog; Start fills it.
 func New(cfg Config) *Catalog {
-	if cfg.RetryDelay == 0 {
-		cfg.RetryDelay = 200 * time.Millisecond
+	return &Catalog{
+		Functions: table.New(table.Config[function.Record]{
+			Client: cfg.Client, Log: cfg.Log, Prefix: functionsPrefix, Check: checkFunction, WriteTimeout: cfg.WriteTimeout,
+		}),
+		Versions: table.New(table.Config[function.Record]{
+			Client: cfg.Client, Log: cfg.Log, Prefix: versionsPrefix, Check: checkVersion, WriteTimeout: cfg.WriteTimeout,
+		}),
 	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	c := &Catalog{
-		cfg:      cfg,
-		advanced: make(chan struct{}),
-		refused:  make(map[string]struct{}),
-		done:     make(chan struct{}),
-	}
-	c.shards.init()
-	return c
 }
 
-// Start reads every record and then follows etcd until Stop. It returns when
-// the catalog is complete, or with an error if etcd could not be read.
+// Start reads every record and then follows etcd until Stop.
 func (c *Catalog) Start(ctx context.Context) error {
-	revision, err := c.load(ctx)
-	if err != nil {
-		return fmt.Errorf("start catalog: %w", err)
+	if err := c.Versions.Start(ctx); err != nil {
+		return err
 	}
-	runCtx, cancel := context.WithCancel(context.Background())
-	c.cancel = cancel
-	go c.run(runCtx, revision)
+	if err := c.Functions.Start(ctx); err != nil {
+		c.Versions.Stop()
+		return err
+	}
 	return nil
 }
 
 // Stop stops following etcd. The catalog can still be read.
 func (c *Catalog) Stop() {
-	if c.cancel == nil {
-		return
-	}
-	c.cancel()
-	<-c.done
+	c.Functions.Stop()
+	c.Versions.Stop()
 }
 
-// Lookup returns a function's record. The record must not be changed.
+// VersionKey names a version in its table. The number is padded, so that the
+// table's order is that of the numbers.
+func VersionKey(account, name, version string) table.Key {
+	const width = 10
+	return table.Key{Account: account, Name: VersionsOf(name) + strings.Repeat("0", max(0, width-len(version))) + version}
+}
+
+// VersionsOf begins the names of a function's versions in their table.
+func VersionsOf(name string) string { return name + ":" }
+
+// Lookup returns a function. The record must not be changed.
 func (c *Catalog) Lookup(account, name string) (*function.Record, bool) {
-	return c.shards.lookup(id{account, name})
+	return c.Functions.Lookup(table.Key{Account: account, Name: name})
 }
 
-// List returns up to limit records of an account in the order of their names,
-// beginning after the name after.
-func (c *Catalog) List(account, after string, limit int) []*function.Record {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	i, found := slices.BinarySearchFunc(c.sorted, id{account, after}, compareRecord)
-	if found {
-		i++
+// Version returns a published version of a function, or for $LATEST and
+// nothing the function itself.
+func (c *Catalog) Version(account, name, version string) (*function.Record, bool) {
+	if version == "" || version == function.LatestVersion {
+		return c.Lookup(account, name)
 	}
-	j := i
-	for j < len(c.sorted) && j-i < limit && c.sorted[j].Account == account {
-		j++
-	}
-	return slices.Clone(c.sorted[i:j])
+	return c.Versions.Lookup(VersionKey(account, name, version))
 }
 
-// All returns every record, by account and name.
+// All returns every function and version.
 func (c *Catalog) All() []*function.Record {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return slices.Clone(c.sorted)
+	return append(c.Functions.All(), c.Versions.All()...)
 }
 
 // Refused returns how many stored records cannot be read.
-func (c *Catalog) Refused() int {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return len(c.refused)
-}
+func (c *Catalog) Refused() int { return c.Functions.Refused() + c.Versions.Refused() }
 
-// Revision is etcd's revision that the catalog has seen.
-func (c *Catalog) Revision() int64 {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.revision
-}
-
-// WaitRevision waits until the catalog holds what etcd held at a revision. It
-// must be one at which a function record was written.
-func (c *Catalog) WaitRevision(ctx context.Context, revision int64) error {
-	for {
-		c.mu.RLock()
-		seen, advanced := c.revision, c.advanced
-		c.mu.RUnlock()
-		if seen >= revision {
-			return nil
-		}
-		select {
-		case <-advanced:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for revision %d, at %d: %w", revision, seen, context.Cause(ctx))
-		}
-	}
-}
-
-// Subscribe has fn called for every change: before is nil for a new function,
-// after is nil for a deleted one. The present records are reported first, as
-// new, before Subscribe returns. Calls come one after another, in order; fn
-// must be quick and must not call Subscribe or cancel. After cancel returned
-// fn is not called any more.
+// Subscribe has fn called for every change of a function or version, as
+// table.Subscribe does.
 func (c *Catalog) Subscribe(fn func(before, after *function.Record)) (cancel func()) {
-	c.notify.Lock()
-	defer c.notify.Unlock()
-	s := &subscriber{fn}
-	for _, r := range c.All() {
-		fn(nil, r)
-	}
-	c.subscribers = append(c.subscribers, s)
+	tell := func(_ table.Key, before, after *function.Record) { fn(before, after) }
+	functions, versions := c.Functions.Subscribe(tell), c.Versions.Subscribe(tell)
 	return func() {
-		c.notify.Lock()
-		defer c.notify.Unlock()
-		c.subscribers = slices.DeleteFunc(c.subscribers, func(o *subscriber) bool { return o == s })
+		functions()
+		versions()
 	}
 }
 
-// change replaces or, with after nil, removes one record. The caller holds
-// notify.
-func (c *Catalog) change(key id, after *function.Record) {
-	before, _ := c.shards.lookup(key)
-	if before == nil && after == nil {
-		return
+func checkFunction(key table.Key, r *function.Record) error {
+	if r.Account != key.Account || r.Name != key.Name || r.Version != "" {
+		return fmt.Errorf("it is the record of %.100q in account %.20q", r.Name, r.Account)
 	}
-	c.shards.set(key, after)
-	c.mu.Lock()
-	i, found := slices.BinarySearchFunc(c.sorted, key, compareRecord)
-	switch {
-	case after == nil:
-		c.sorted = slices.Delete(c.sorted, i, i+1)
-	case found:
-		c.sorted[i] = after
+	return checkRecord(r)
+}
+
+func checkVersion(key table.Key, r *function.Record) error {
+	if r.Version == "" || VersionKey(r.Account, r.Name, r.Version) != key {
+		return fmt.Errorf("it is the record of %.100q in account %.20q, version %.20q", r.Name, r.Account, r.Version)
+	}
+	return checkRecord(r)
+}
+
+// checkRecord checks what other services rely on.
+func checkRecord(r *function.Record) error {
+	if r.UID == "" || r.RevisionID == "" || r.Latest == nil {
+		return errors.New("uid, revisionId or latest is missing")
+	}
+	switch r.State {
+	case function.Pending, function.Active, function.Failed:
 	default:
-		c.sorted = slices.Insert(c.sorted, i, after)
+		return fmt.Errorf("state %.20q", r.State)
 	}
-	c.mu.Unlock()
-	for _, s := range c.subscribers {
-		s.fn(before, after)
+	switch r.LastUpdateStatus {
+	case "", function.UpdateSuccessful, function.UpdateInProgress, function.UpdateFailed:
+	default:
+		return fmt.Errorf("lastUpdateStatus %.20q", r.LastUpdateStatus)
 	}
-}
-
-func (c *Catalog) advance(revision int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if revision <= c.revision {
-		return
+	if (r.State == function.Active) != (r.Serving != nil) {
+		return fmt.Errorf("state %s does not fit what it serves", r.State)
 	}
-	c.revision = revision
-	close(c.advanced)
-	c.advanced = make(chan struct{})
-}
-
-// id names a function.
-type id struct{ account, name string }
-
-func compareRecord(r *function.Record, key id) int {
-	return cmp.Or(cmp.Compare(r.Account, key.account), cmp.Compare(r.Name, key.name))
+	return nil
 }

@@ -3,94 +3,50 @@ package control
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
-
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"hearth/internal/catalog"
 	"hearth/internal/function"
+	"hearth/internal/table"
 )
 
-// errUnknown marks a change of which nobody can say whether it was made.
-var errUnknown = errors.New("outcome unknown")
-
-// edit computes a function's next record from the present one, which is nil if
-// there is no such function and must not be changed. A nil result deletes it.
-// An edit is called again when another change was faster.
-type edit func(now *function.Record) (*function.Record, error)
-
-// change applies an edit to a function's record and waits until the catalog
-// has seen it. It is not cut short when ctx ends, for a client that hangs up
-// must not leave a change half-acknowledged; WriteTimeout bounds it.
-func (s *Service) change(ctx context.Context, account, name string, f edit) (*function.Record, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.WriteTimeout)
-	defer cancel()
-	now, _ := s.cfg.Catalog.Lookup(account, name)
-	for {
+// change applies an edit to a function's record, which gets a new revision id.
+func (s *Service) change(ctx context.Context, account, name string, f table.Edit[function.Record]) (*function.Record, error) {
+	return s.changeWith(ctx, account, name, func(now *function.Record) (*function.Record, []table.Op, error) {
 		next, err := f(now)
-		if err != nil {
-			return nil, err
-		}
+		return next, nil, err
+	})
+}
+
+// recordEdit is an edit that comes with further operations.
+type recordEdit func(now *function.Record) (*function.Record, []table.Op, error)
+
+// changeWith is change with further operations in the same transaction.
+func (s *Service) changeWith(ctx context.Context, account, name string, f recordEdit) (*function.Record, error) {
+	r, err := s.cfg.Catalog.Functions.ChangeWith(ctx, functionKey(account, name), func(now *function.Record) (*function.Record, []table.Op, error) {
+		next, ops, err := f(now)
 		if next != nil {
 			next.RevisionID = newRevisionID()
 		}
-		revision, other, err := s.swap(ctx, catalog.Key(account, name), now, next)
-		if err != nil {
-			return nil, storeError(err)
-		}
-		if revision == 0 {
-			now = other
-			continue
-		}
-		if next != nil {
-			next.ModRevision = revision
-		}
-		if err := s.cfg.Catalog.WaitRevision(ctx, revision); err != nil {
-			return nil, fmt.Errorf("%w: stored, but not seen by the catalog: %w", errUnknown, err)
-		}
-		return next, nil
-	}
-}
-
-// swap replaces a record on the condition that it is still now, and returns
-// the store's revision; or revision 0 and the record that was there instead.
-func (s *Service) swap(ctx context.Context, key string, now, next *function.Record) (int64, *function.Record, error) {
-	condition := clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
-	if now != nil {
-		condition = clientv3.Compare(clientv3.ModRevision(key), "=", now.ModRevision)
-	}
-	op := clientv3.OpDelete(key)
-	if next != nil {
-		value, err := catalog.Encode(next)
-		if err != nil {
-			return 0, nil, err
-		}
-		op = clientv3.OpPut(key, string(value))
-	}
-	resp, err := s.cfg.Client.Txn(ctx).If(condition).Then(op).Else(clientv3.OpGet(key)).Commit()
+		return next, ops, err
+	})
 	if err != nil {
-		if neverMade(err) {
-			return 0, nil, err
-		}
-		return 0, nil, fmt.Errorf("%w: %w", errUnknown, err)
+		return nil, storeError(err)
 	}
-	if resp.Succeeded {
-		return resp.Header.GetRevision(), nil, nil
-	}
-	kvs := resp.Responses[0].GetResponseRange().GetKvs()
-	if len(kvs) == 0 {
-		return 0, nil, nil
-	}
-	other, err := catalog.Decode(key, kvs[0].Value, kvs[0].ModRevision)
-	return 0, other, err
+	return r, nil
 }
 
-// neverMade says whether a failed transaction is certain not to be in the log.
-func neverMade(err error) bool {
-	return errors.Is(err, rpctypes.ErrNoSpace) || errors.Is(err, rpctypes.ErrRequestTooLarge) ||
-		errors.Is(err, rpctypes.ErrTooManyRequests)
+// changeVersion applies an edit to the record of a version, which gets a new
+// revision id.
+func (s *Service) changeVersion(ctx context.Context, t target, f table.Edit[function.Record]) error {
+	_, err := s.cfg.Catalog.Versions.Change(ctx, catalog.VersionKey(t.account, t.name, t.version), func(now *function.Record) (*function.Record, error) {
+		next, err := f(now)
+		if next != nil {
+			next.RevisionID = newRevisionID()
+		}
+		return next, err
+	})
+	return storeError(err)
 }
 
 // newRevisionID returns a random UUID, the form AWS gives revision ids.

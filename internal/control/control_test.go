@@ -17,6 +17,7 @@ import (
 	"hearth/internal/catalog"
 	"hearth/internal/function"
 	"hearth/internal/objectstore"
+	"hearth/internal/table"
 )
 
 func TestLifeOfAFunction(t *testing.T) {
@@ -28,7 +29,7 @@ func TestLifeOfAFunction(t *testing.T) {
 		t.Fatal(err)
 	}
 	if created.State != function.Pending || created.StateReasonCode != "Creating" || created.StateReason != "The function is being created." ||
-		created.Serving != nil || created.LastUpdateStatus != "" || created.Tags["k"] != "v" || created.ModRevision == 0 {
+		created.Serving != nil || created.LastUpdateStatus != "" || created.Tags["k"] != "v" {
 		t.Fatalf("created: %+v", created)
 	}
 	active := st.wait(t, "hi", settled)
@@ -43,9 +44,8 @@ func TestLifeOfAFunction(t *testing.T) {
 	if code := st.code(t, got); !bytes.Equal(code, req.Zip) {
 		t.Fatalf("code: %d bytes, want %d", len(code), len(req.Zip))
 	}
-	functions, size, err := st.Usage(t.Context(), account)
-	if err != nil || functions != 1 || size != int64(len(req.Zip)) {
-		t.Errorf("usage: %d, %d, %v", functions, size, err)
+	if u, err := st.Usage(t.Context(), account); err != nil || u != (function.Usage{Functions: 1, CodeBytes: int64(len(req.Zip))}) {
+		t.Errorf("usage: %+v, %v", u, err)
 	}
 	if err := st.Delete(t.Context(), account, "hi"); err != nil {
 		t.Fatal(err)
@@ -440,7 +440,7 @@ func TestUnreadableRecordsKeepTheirCode(t *testing.T) {
 	dir := t.TempDir()
 	st := startIn(t, dir, Config{})
 	hi := st.mustCreate(t, "hi", "one")
-	if _, err := st.etcd.Client().Put(t.Context(), catalog.Key(account, "hi"), `{"version":99}`); err != nil {
+	if _, err := st.etcd.Client().Put(t.Context(), st.catalog.Functions.Path(table.Key{Account: account, Name: "hi"}), `{"version":99}`); err != nil {
 		t.Fatal(err)
 	}
 	if err := st.close(); err != nil {
@@ -462,7 +462,7 @@ func TestUnreadableRecordsKeepTheirCode(t *testing.T) {
 
 // TestWithoutEtcd has the store go away under the control plane.
 func TestWithoutEtcd(t *testing.T) {
-	st := start(t, Config{WriteTimeout: 100 * time.Millisecond})
+	st := startOf(t, t.TempDir(), Config{}, catalog.Config{WriteTimeout: 100 * time.Millisecond})
 	hi := st.mustCreate(t, "hi", "one")
 	st.etcd.Stop()
 	if got, err := st.Get(t.Context(), account, "hi"); err != nil || got != hi {

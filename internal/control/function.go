@@ -13,7 +13,9 @@ import (
 
 	"hearth/internal/archive"
 	"hearth/internal/awserr"
+	"hearth/internal/catalog"
 	"hearth/internal/function"
+	"hearth/internal/table"
 )
 
 // maxTags is AWS's quota of tags on a function.
@@ -28,7 +30,7 @@ func (s *Service) Create(ctx context.Context, req function.CreateRequest) (*func
 	if err != nil {
 		return nil, err
 	}
-	release, err := s.reserve(req.Account, usage{functions: 1, codeBytes: code.Size})
+	release, err := s.reserve(req.Account, function.Usage{Functions: 1, CodeBytes: code.Size})
 	if err != nil {
 		return nil, err
 	}
@@ -42,12 +44,23 @@ func (s *Service) Create(ctx context.Context, req function.CreateRequest) (*func
 		return record, nil
 	}
 	return s.withObject(ctx, code.Object, req.Zip, func() (*function.Record, error) {
-		return s.change(ctx, req.Account, req.Name, func(now *function.Record) (*function.Record, error) {
+		var version *function.Record
+		r, err := s.changeWith(ctx, req.Account, req.Name, func(now *function.Record) (*function.Record, []table.Op, error) {
 			if now != nil {
-				return nil, alreadyExists(req.Name)
+				return nil, nil, alreadyExists(req.Name)
 			}
-			return record.Clone(), nil
+			next := record.Clone()
+			if !req.Publish {
+				return next, nil, nil
+			}
+			var ops []table.Op
+			version, ops = s.publish(next, nil)
+			return next, ops, nil
 		})
+		if err == nil && version != nil {
+			return version, nil
+		}
+		return r, err
 	})
 }
 
@@ -82,7 +95,7 @@ func (s *Service) UpdateCode(ctx context.Context, req function.CodeUpdate) (*fun
 	if err != nil {
 		return nil, err
 	}
-	release, err := s.reserve(req.Account, usage{codeBytes: code.Size})
+	release, err := s.reserve(req.Account, function.Usage{CodeBytes: code.Size})
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +129,20 @@ func (s *Service) UpdateCode(ctx context.Context, req function.CodeUpdate) (*fun
 		return next, nil
 	}
 	return s.withObject(ctx, code.Object, req.Zip, func() (*function.Record, error) {
-		return s.change(ctx, req.Account, req.Name, update)
+		var version *function.Record
+		r, err := s.changeWith(ctx, req.Account, req.Name, func(now *function.Record) (*function.Record, []table.Op, error) {
+			next, err := update(now)
+			if err != nil || !req.Publish {
+				return next, nil, err
+			}
+			var ops []table.Op
+			version, ops = s.publish(next, nil)
+			return next, ops, nil
+		})
+		if err == nil && version != nil {
+			return version, nil
+		}
+		return r, err
 	})
 }
 
@@ -148,13 +174,14 @@ func (s *Service) beginUpdate(now *function.Record) *function.Record {
 	return next
 }
 
-// Delete deletes a function in whatever state it is.
+// Delete deletes a function in whatever state it is, with its versions and all
+// that is attached to it.
 func (s *Service) Delete(ctx context.Context, account, name string) error {
-	_, err := s.change(ctx, account, name, func(now *function.Record) (*function.Record, error) {
+	_, err := s.changeWith(ctx, account, name, func(now *function.Record) (*function.Record, []table.Op, error) {
 		if now == nil {
-			return nil, s.notFound(account, name)
+			return nil, nil, s.notFound(account, name)
 		}
-		return nil, nil
+		return nil, []table.Op{s.cfg.Catalog.Versions.DeleteAll(account, catalog.VersionsOf(name))}, nil
 	})
 	return err
 }
@@ -209,7 +236,7 @@ func (s *Service) withObject(ctx context.Context, key string, zip []byte, f func
 		return nil, storeError(err)
 	}
 	r, err := f()
-	if err != nil && !errors.Is(err, errUnknown) {
+	if err != nil && !errors.Is(err, table.ErrUnknown) {
 		if derr := s.cfg.Objects.Delete(context.WithoutCancel(ctx), key); derr != nil {
 			err = fmt.Errorf("%w (and its archive stays until the next start: %w)", err, derr)
 		}

@@ -2,8 +2,10 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,13 +15,19 @@ import (
 // objectPrefix begins the keys of code archives.
 const objectPrefix = "code/"
 
+// catchUpTimeout bounds the wait for the tables before archives are deleted.
+const catchUpTimeout = 10 * time.Second
+
 // garbage deletes archives that no record names any more. What is waiting is
 // kept in memory only: after a restart no environment is being started from an
 // old archive, so Start deletes it at once.
 type garbage struct {
 	cfg Config
 
-	mu    sync.Mutex
+	mu sync.Mutex
+	// named counts the records that name an archive: a function and the
+	// versions that were published from it share theirs.
+	named map[string]int
 	items []discarded
 	wake  chan struct{}
 }
@@ -30,7 +38,7 @@ type discarded struct {
 }
 
 func newGarbage(cfg Config) *garbage {
-	return &garbage{cfg: cfg, wake: make(chan struct{}, 1)}
+	return &garbage{cfg: cfg, named: make(map[string]int), wake: make(chan struct{}, 1)}
 }
 
 // observe takes the archives that a change of a record let go. One that was
@@ -38,26 +46,35 @@ func newGarbage(cfg Config) *garbage {
 // told to run it and not have read it yet. It cannot stay until the next
 // update instead, as that may come at once, or never.
 func (g *garbage) observe(before, after *function.Record) {
-	if before == nil {
-		return
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for object := range objects(after) {
+		g.named[object]++
 	}
-	kept := make(map[string]bool, 2)
-	if after != nil {
-		for _, c := range configs(after) {
-			kept[c.Code.Object] = true
-		}
-	}
-	for _, c := range configs(before) {
-		if kept[c.Code.Object] {
+	for object, served := range objects(before) {
+		g.named[object]--
+		if g.named[object] > 0 {
 			continue
 		}
-		kept[c.Code.Object] = true // once is enough
+		delete(g.named, object)
 		due := time.Now()
-		if after != nil && after.UID == before.UID && c == before.Serving {
+		if served && after != nil && after.UID == before.UID {
 			due = due.Add(g.cfg.ObjectGrace)
 		}
-		g.add(discarded{c.Code.Object, due})
+		g.add(discarded{object, due})
 	}
+}
+
+// objects returns the archives that a record names, and whether it serves them.
+func objects(r *function.Record) map[string]bool {
+	if r == nil {
+		return nil
+	}
+	named := make(map[string]bool, 2)
+	for _, c := range configs(r) {
+		named[c.Code.Object] = named[c.Code.Object] || c == r.Serving
+	}
+	return named
 }
 
 // configs returns the configurations that keep an archive; Serving is first,
@@ -69,10 +86,9 @@ func configs(r *function.Record) []*function.Config {
 	return []*function.Config{r.Serving, r.Latest}
 }
 
+// add has an archive deleted when it is due. The caller holds mu.
 func (g *garbage) add(d discarded) {
-	g.mu.Lock()
 	g.items = append(g.items, d)
-	g.mu.Unlock()
 	select {
 	case g.wake <- struct{}{}:
 	default: // it will look anyway
@@ -83,7 +99,7 @@ func (g *garbage) add(d discarded) {
 func (g *garbage) run(ctx context.Context) {
 	for {
 		due, wait := g.take(time.Now())
-		for _, object := range due {
+		for _, object := range g.unnamed(ctx, due) {
 			if err := g.cfg.Objects.Delete(context.WithoutCancel(ctx), object); err != nil {
 				g.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "control: cannot delete an archive, it stays until the next start",
 					slog.String("object", object), slog.Any("error", err))
@@ -100,6 +116,25 @@ func (g *garbage) run(ctx context.Context) {
 		}
 		timer.Stop()
 	}
+}
+
+// unnamed returns those archives that really no record names. The tables of
+// functions and of versions follow etcd each for itself, so that the record of
+// a version can become known after its function has let the archive go.
+func (g *garbage) unnamed(ctx context.Context, due []string) []string {
+	if len(due) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), catchUpTimeout)
+	defer cancel()
+	if err := errors.Join(g.cfg.Catalog.Functions.CatchUp(ctx), g.cfg.Catalog.Versions.CatchUp(ctx)); err != nil {
+		g.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "control: etcd does not answer, archives stay until the next start",
+			slog.Int("archives", len(due)), slog.Any("error", err))
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.DeleteFunc(due, func(object string) bool { return g.named[object] > 0 })
 }
 
 // take removes and returns what is due, and how long to wait for the next.

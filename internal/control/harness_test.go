@@ -50,7 +50,11 @@ func (p preparer) Prepare(ctx context.Context, r *function.Record, cfg *function
 
 func prepared(context.Context, *function.Record, *function.Config) error { return nil }
 
-func openStack(ctx context.Context, dir string, cfg Config) (_ *stack, err error) {
+func openStack(ctx context.Context, dir string, cfg Config) (*stack, error) {
+	return openStackOf(ctx, dir, cfg, catalog.Config{})
+}
+
+func openStackOf(ctx context.Context, dir string, cfg Config, records catalog.Config) (_ *stack, err error) {
 	objects := filepath.Join(dir, "objects")
 	if err := os.MkdirAll(objects, 0o700); err != nil {
 		return nil, err
@@ -63,11 +67,12 @@ func openStack(ctx context.Context, dir string, cfg Config) (_ *stack, err error
 	if st.etcd, err = etcd.Start(ctx, etcd.Config{Dir: filepath.Join(dir, "etcd"), Log: log}); err != nil {
 		return nil, err
 	}
-	st.catalog = catalog.New(catalog.Config{Client: st.etcd.Client(), Log: log})
+	records.Client, records.Log = st.etcd.Client(), log
+	st.catalog = catalog.New(records)
 	if err := st.catalog.Start(ctx); err != nil {
 		return nil, err
 	}
-	cfg.Client, cfg.Catalog, cfg.Log, cfg.Region = st.etcd.Client(), st.catalog, log, "us-east-1"
+	cfg.Catalog, cfg.Log, cfg.Region = st.catalog, log, "us-east-1"
 	if cfg.Objects == nil {
 		cfg.Objects = st.objects
 	}
@@ -95,7 +100,12 @@ func start(t *testing.T, cfg Config) *stack {
 
 func startIn(t *testing.T, dir string, cfg Config) *stack {
 	t.Helper()
-	st, err := openStack(t.Context(), dir, cfg)
+	return startOf(t, dir, cfg, catalog.Config{})
+}
+
+func startOf(t *testing.T, dir string, cfg Config, records catalog.Config) *stack {
+	t.Helper()
+	st, err := openStackOf(t.Context(), dir, cfg, records)
 	if err != nil {
 		t.Fatal(err)
 	}

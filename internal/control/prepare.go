@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hearth/internal/function"
+	"hearth/internal/table"
 )
 
 // retryDelay is the pause before a preparation whose result could not be
@@ -31,7 +32,7 @@ func (s *Service) prepareLoop(ctx context.Context) {
 		err := s.prepare(ctx, t)
 		if err != nil && ctx.Err() == nil {
 			s.cfg.Log.LogAttrs(ctx, slog.LevelError, "control: cannot store a preparation's result, trying again",
-				slog.String("account", t.account), slog.String("function", t.name), slog.Any("error", err))
+				slog.String("account", t.account), slog.String("function", t.name), slog.String("version", t.version), slog.Any("error", err))
 			select {
 			case <-ctx.Done():
 			case <-time.After(retryDelay):
@@ -45,7 +46,7 @@ func (s *Service) prepareLoop(ctx context.Context) {
 // prepare prepares a function if it still needs it and stores the result. The
 // error is of storing it.
 func (s *Service) prepare(ctx context.Context, t target) error {
-	r, ok := s.cfg.Catalog.Lookup(t.account, t.name)
+	r, ok := s.cfg.Catalog.Version(t.account, t.name, t.version)
 	if !ok || !needsPreparing(r) {
 		return nil
 	}
@@ -59,7 +60,7 @@ func (s *Service) prepare(ctx context.Context, t target) error {
 		s.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "control: a function could not be prepared",
 			slog.String("account", t.account), slog.String("function", t.name), slog.Any("error", failure))
 	}
-	_, err := s.change(ctx, t.account, t.name, func(now *function.Record) (*function.Record, error) {
+	err := s.store(ctx, t, func(now *function.Record) (*function.Record, error) {
 		if now == nil || now.UID != r.UID || !needsPreparing(now) || !reflect.DeepEqual(now.Latest, r.Latest) {
 			return nil, errSuperseded
 		}
@@ -71,6 +72,15 @@ func (s *Service) prepare(ctx context.Context, t target) error {
 	if errors.Is(err, errSuperseded) {
 		return nil
 	}
+	return err
+}
+
+// store applies an edit to what was prepared.
+func (s *Service) store(ctx context.Context, t target, f table.Edit[function.Record]) error {
+	if t.version != "" {
+		return s.changeVersion(ctx, t, f)
+	}
+	_, err := s.change(ctx, t.account, t.name, f)
 	return err
 }
 
@@ -99,8 +109,8 @@ func failed(now *function.Record, failure error) *function.Record {
 	return next
 }
 
-// target names a function that may need preparing.
-type target struct{ account, name string }
+// target names a function, or a version of one, that may need preparing.
+type target struct{ account, name, version string }
 
 // queue holds the functions to prepare: each once, and never one that is
 // being prepared, which is taken again after that.

@@ -4,7 +4,7 @@ import "testing"
 
 func TestQueue(t *testing.T) {
 	q := newQueue()
-	a, b := target{account, "a"}, target{account, "b"}
+	a, b := target{account, "a", ""}, target{account, "b", ""}
 	take := func(want target) {
 		t.Helper()
 		if got, ok := q.next(); !ok || got != want {

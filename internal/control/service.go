@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"hearth/internal/archive"
 	"hearth/internal/catalog"
 	"hearth/internal/function"
@@ -27,6 +25,8 @@ type Preparer interface {
 type Limits struct {
 	// Functions is the most functions; no limit if zero.
 	Functions int
+	// Concurrency is how many invokes can run at once; 1,000 if zero.
+	Concurrency int
 	// CodeBytes is the most bytes of code archives; AWS's 75 GB if zero.
 	CodeBytes int64
 	// Archive bounds one unpacked archive; archive.Default if zero.
@@ -35,7 +35,6 @@ type Limits struct {
 
 // Config is what the control plane needs.
 type Config struct {
-	Client   *clientv3.Client
 	Catalog  *catalog.Catalog // started before the service
 	Objects  objectstore.Store
 	Preparer Preparer
@@ -49,8 +48,6 @@ type Config struct {
 	// PrepareTimeout bounds one preparation; 15 minutes if zero, as the first
 	// function of a runtime waits until its image is built.
 	PrepareTimeout time.Duration
-	// WriteTimeout bounds one change of a record; 10 seconds if zero.
-	WriteTimeout time.Duration
 	// ObjectGrace is how long an archive stays after it was replaced, for
 	// environments that were being started from it; 10 minutes if zero.
 	ObjectGrace time.Duration
@@ -59,11 +56,11 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	setDefault(&c.Log, slog.New(slog.DiscardHandler), c.Log == nil)
 	setDefault(&c.Clock, time.Now, c.Clock == nil)
+	setDefault(&c.Limits.Concurrency, 1000, c.Limits.Concurrency == 0)
 	setDefault(&c.Limits.CodeBytes, 75<<30, c.Limits.CodeBytes == 0)
 	setDefault(&c.Limits.Archive, archive.Default(), c.Limits.Archive == archive.Limits{})
 	setDefault(&c.Preparers, 2, c.Preparers == 0)
 	setDefault(&c.PrepareTimeout, 15*time.Minute, c.PrepareTimeout == 0)
-	setDefault(&c.WriteTimeout, 10*time.Second, c.WriteTimeout == 0)
 	setDefault(&c.ObjectGrace, 10*time.Minute, c.ObjectGrace == 0)
 	return c
 }
@@ -80,6 +77,8 @@ type Service struct {
 	queue   *queue
 	garbage *garbage
 	quota   quota
+	// asideMu orders the changes of what functions set aside.
+	asideMu sync.Mutex
 
 	unsubscribe func()
 	cancel      context.CancelCauseFunc
@@ -93,7 +92,7 @@ func New(cfg Config) *Service {
 		cfg:     cfg,
 		queue:   newQueue(),
 		garbage: newGarbage(cfg),
-		quota:   quota{limits: cfg.Limits, reserved: make(map[string]usage)},
+		quota:   quota{limits: cfg.Limits, reserved: make(map[string]function.Usage)},
 	}
 }
 
@@ -129,7 +128,7 @@ func (s *Service) Stop() {
 // observe sees every change of a record, its own and others'.
 func (s *Service) observe(before, after *function.Record) {
 	if after != nil && needsPreparing(after) {
-		s.queue.add(target{after.Account, after.Name})
+		s.queue.add(target{after.Account, after.Name, after.Version})
 	}
 	s.garbage.observe(before, after)
 }
@@ -150,7 +149,7 @@ func (s *Service) List(_ context.Context, account, after string, limit int) (rec
 	if limit < 1 {
 		return nil, "", fmt.Errorf("list functions: limit %d", limit)
 	}
-	records = s.cfg.Catalog.List(account, after, limit+1)
+	records = s.cfg.Catalog.Functions.List(account, "", after, limit+1)
 	if len(records) > limit {
 		records = records[:limit]
 		next = records[limit-1].Name
@@ -168,9 +167,37 @@ func (s *Service) OpenCode(ctx context.Context, r *function.Record) (io.ReadSeek
 	return f, nil
 }
 
-// Usage returns how many functions an account has and how many bytes their
-// archives take.
-func (s *Service) Usage(_ context.Context, account string) (functions int, codeBytes int64, err error) {
-	u := measure(s.cfg.Catalog.All(), account)
-	return u.functions, u.codeBytes, nil
+// ListVersions is List with the published versions behind each function.
+func (s *Service) ListVersions(_ context.Context, account string, after function.Ref, limit int) (records []*function.Record, next function.Ref, err error) {
+	if limit < 1 {
+		return nil, next, fmt.Errorf("list functions: limit %d", limit)
+	}
+	if after.Name != "" {
+		records = s.versionsBehind(account, after, limit+1)
+	}
+	for name := after.Name; len(records) <= limit; {
+		functions := s.cfg.Catalog.Functions.List(account, "", name, 1)
+		if len(functions) == 0 {
+			return records, next, nil
+		}
+		name = functions[0].Name
+		records = append(records, functions[0])
+		records = append(records, s.versionsBehind(account, function.Ref{Name: name}, limit+1-len(records))...)
+	}
+	records = records[:limit]
+	last := records[limit-1]
+	return records, function.Ref{Name: last.Name, Version: last.Version}, nil
+}
+
+func (s *Service) versionsBehind(account string, after function.Ref, limit int) []*function.Record {
+	from := ""
+	if after.Version != "" {
+		from = catalog.VersionKey(account, after.Name, after.Version).Name
+	}
+	return s.cfg.Catalog.Versions.List(account, catalog.VersionsOf(after.Name), from, limit)
+}
+
+// Usage returns what an account takes of its quotas.
+func (s *Service) Usage(_ context.Context, account string) (function.Usage, error) {
+	return measure(s.cfg.Catalog, account), nil
 }

@@ -11,6 +11,7 @@ import (
 	"hearth/internal/awserr"
 	"hearth/internal/function"
 	"hearth/internal/objectstore"
+	"hearth/internal/table"
 )
 
 // errStopped is the cause of what ends because of Stop.
@@ -43,11 +44,18 @@ func (s *Service) notFound(account, name string) error {
 	return awserr.New("ResourceNotFoundException", "Function not found: %s", s.arn(account, name))
 }
 
+// notQualified is notFound for a name with a qualifier.
+func (s *Service) notQualified(account, name, qualifier string) error {
+	if qualifier == "" {
+		return s.notFound(account, name)
+	}
+	return awserr.New("ResourceNotFoundException", "Function not found: %s:%s", s.arn(account, name), qualifier)
+}
+
 // checkUpdatable refuses changes of code and configuration that AWS refuses.
 func checkUpdatable(r *function.Record, revisionID string) error {
 	if revisionID != "" && revisionID != r.RevisionID {
-		return awserr.New("PreconditionFailedException", "The Revision Id provided does not match the latest Revision Id. "+
-			"Call the GetFunction/GetAlias API to retrieve the latest Revision Id")
+		return staleRevision()
 	}
 	if r.State == function.Pending {
 		return awserr.New("ResourceConflictException",
@@ -77,6 +85,9 @@ func archiveError(err error, l archive.Limits) error {
 // storeError says what a caller can do about a store that fails.
 func storeError(err error) error {
 	switch {
+	case errors.Is(err, table.ErrTooLarge):
+		return fmt.Errorf("%w: %w", awserr.New("ServiceQuotaExceededException",
+			"What belongs to the function does not fit into its record (1 MiB). Remove aliases, policies or URLs that are not needed."), err)
 	case errors.Is(err, objectstore.ErrFull), errors.Is(err, rpctypes.ErrNoSpace):
 		return fmt.Errorf("%w: %w", awserr.New("ServiceException",
 			"Hearth's disk is full; nothing was changed. Free some space where its data directory is, then try again."), err)

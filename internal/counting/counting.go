@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hearth/internal/awserr"
+	"hearth/internal/function"
 	"hearth/internal/invocation"
 )
 
@@ -38,7 +39,10 @@ func (c *Config) fill() error {
 type Service struct {
 	cfg      Config
 	start    time.Time
-	accounts sync.Map // account id → *account
+	accounts keyed[account]
+	// functions are the pools of functions with reserved concurrency, and of
+	// versions with provisioned concurrency, by UID.
+	functions keyed[pool]
 }
 
 // New makes a Service.
@@ -51,6 +55,14 @@ func New(cfg Config) (*Service, error) {
 
 // account is the state of one account.
 type account struct {
+	// shared is the pool of the functions that have none of their own.
+	shared pool
+	// set aside for functions with reserved or provisioned concurrency.
+	aside atomic.Int64
+}
+
+// pool is a number of units that invokes are admitted to.
+type pool struct {
 	inFlight atomic.Int64
 	// arrival is the theoretical arrival time of the generic cell rate
 	// algorithm, in nanoseconds since the service's start: a token bucket in
@@ -58,59 +70,102 @@ type account struct {
 	arrival atomic.Int64
 }
 
-// unit is one admitted invoke of an account. It is the account itself under
-// another name, so that handing it out allocates nothing.
-type unit account
+// take takes a unit if fewer than limit are held.
+func (p *pool) take(limit int64) bool {
+	if p.inFlight.Add(1) > limit {
+		p.inFlight.Add(-1)
+		return false
+	}
+	return true
+}
 
-// Release implements invocation.Unit.
-func (u *unit) Release() {
-	if u.inFlight.Add(-1) < 0 {
+// Release implements invocation.Unit. A unit is the pool it was taken from, so
+// that handing it out allocates nothing.
+func (p *pool) Release() {
+	if p.inFlight.Add(-1) < 0 {
 		panic("counting: a unit was released twice")
 	}
 }
 
-// Admit takes a unit of the account's concurrency, or answers AWS's 429 with
-// its reason.
-func (s *Service) Admit(accountID string) (invocation.Unit, error) {
-	v, ok := s.accounts.Load(accountID)
-	if !ok {
-		v, _ = s.accounts.LoadOrStore(accountID, &account{})
+// Admit takes a unit of concurrency for an invoke of a function, or answers
+// AWS's 429 with its reason. run is the version that runs, or the function
+// itself. A function with reserved concurrency has a pool of its own; another
+// takes first from what is provisioned for the version, then from what its
+// account has left.
+func (s *Service) Admit(fn, run *function.Record) (invocation.Unit, error) {
+	if fn.Reserved != nil {
+		p := poolOf(&s.functions, fn.UID)
+		return s.admit(p, int64(*fn.Reserved), awserr.ReasonReservedConcurrentInvocationLimit, awserr.ReasonFunctionInvocationRateLimit)
 	}
-	a := v.(*account)
-	if a.inFlight.Add(1) > int64(s.cfg.AccountConcurrency) {
-		a.inFlight.Add(-1)
-		return nil, awserr.Throttled(awserr.ReasonConcurrentInvocationLimit)
+	if n := fn.ProvisionedFor(run.VersionName()); n > 0 {
+		if p := poolOf(&s.functions, run.UID); p.take(int64(n)) {
+			return p, nil
+		}
 	}
-	if !s.conform(a) {
-		a.inFlight.Add(-1)
-		return nil, awserr.Throttled(awserr.ReasonCallerRateLimit)
-	}
-	return (*unit)(a), nil
+	a := poolOf(&s.accounts, fn.Account)
+	return s.admit(&a.shared, int64(s.cfg.AccountConcurrency)-a.aside.Load(), awserr.ReasonConcurrentInvocationLimit, awserr.ReasonCallerRateLimit)
 }
 
+func (s *Service) admit(p *pool, limit int64, full, fast string) (invocation.Unit, error) {
+	if !p.take(limit) {
+		return nil, awserr.Throttled(full)
+	}
+	if !s.conform(p, limit) {
+		p.inFlight.Add(-1)
+		return nil, awserr.Throttled(fast)
+	}
+	return p, nil
+}
+
+// poolOf returns the value of a key, made when it is first asked for.
+func poolOf[T any](m *keyed[T], key string) *T {
+	v, ok := m.Load(key)
+	if !ok {
+		v, _ = m.LoadOrStore(key, new(T))
+	}
+	return v.(*T)
+}
+
+// keyed is a map of *T by string.
+type keyed[T any] struct{ sync.Map }
+
 // conform is GCRA with a burst of one second's worth of requests.
-func (s *Service) conform(a *account) bool {
-	interval := int64(time.Second) / int64(s.cfg.AccountConcurrency*RequestsPerUnit)
+func (s *Service) conform(p *pool, limit int64) bool {
+	interval := int64(time.Second) / (limit * RequestsPerUnit)
 	now := int64(s.cfg.Now().Sub(s.start))
 	for {
-		old := a.arrival.Load()
+		old := p.arrival.Load()
 		next := max(old, now) + interval
 		if next-now > int64(time.Second) {
 			return false
 		}
-		if a.arrival.CompareAndSwap(old, next) {
+		if p.arrival.CompareAndSwap(old, next) {
 			return true
 		}
 	}
 }
 
+// Changed takes note of what a function sets aside of its account's
+// concurrency. Before or after is nil for a new or deleted function; changes
+// of one function are told in order.
+func (s *Service) Changed(before, after *function.Record) {
+	move := func(r *function.Record, sign int64) {
+		if r != nil {
+			poolOf(&s.accounts, r.Account).aside.Add(sign * int64(r.SetAside()))
+		}
+	}
+	move(before, -1)
+	move(after, 1)
+	if before == nil || (after != nil && after.UID == before.UID) {
+		return
+	}
+	s.functions.Delete(before.UID) // what is in flight releases its unit there
+}
+
 // Limit is the account's concurrency limit.
 func (s *Service) Limit(string) int { return s.cfg.AccountConcurrency }
 
-// InFlight is the number of units held for an account.
+// InFlight is the number of units held of an account's unreserved concurrency.
 func (s *Service) InFlight(accountID string) int {
-	if v, ok := s.accounts.Load(accountID); ok {
-		return int(v.(*account).inFlight.Load())
-	}
-	return 0
+	return int(poolOf(&s.accounts, accountID).shared.inFlight.Load())
 }

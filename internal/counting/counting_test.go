@@ -7,7 +7,13 @@ import (
 	"time"
 
 	"hearth/internal/awserr"
+	"hearth/internal/function"
 )
+
+// of is a function of an account.
+func of(account string) *function.Record {
+	return &function.Record{Account: account, UID: "f" + account, Latest: &function.Config{}}
+}
 
 func reason(err error) string {
 	if e, ok := awserr.As(err); ok {
@@ -21,18 +27,18 @@ func TestLimitAndRelease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, _ := s.Admit("1")
-	if _, err := s.Admit("1"); err != nil {
+	a, _ := s.Admit(of("1"), of("1"))
+	if _, err := s.Admit(of("1"), of("1")); err != nil {
 		t.Fatalf("second unit: %v", err)
 	}
-	if _, err := s.Admit("1"); reason(err) != awserr.ReasonConcurrentInvocationLimit {
+	if _, err := s.Admit(of("1"), of("1")); reason(err) != awserr.ReasonConcurrentInvocationLimit {
 		t.Fatalf("third unit: got %v, want the concurrency reason", err)
 	}
-	if _, err := s.Admit("2"); err != nil {
+	if _, err := s.Admit(of("2"), of("2")); err != nil {
 		t.Fatalf("another account is not concerned: %v", err)
 	}
 	a.Release()
-	if _, err := s.Admit("1"); err != nil {
+	if _, err := s.Admit(of("1"), of("1")); err != nil {
 		t.Fatalf("after a release: %v", err)
 	}
 	if got := s.InFlight("1"); got != 2 {
@@ -44,7 +50,7 @@ func TestRate(t *testing.T) {
 	now := time.Unix(0, 0)
 	s, _ := New(Config{AccountConcurrency: 5, Now: func() time.Time { return now }})
 	admit := func() error {
-		u, err := s.Admit("1")
+		u, err := s.Admit(of("1"), of("1"))
 		if err == nil {
 			u.Release()
 		}
@@ -78,7 +84,7 @@ func TestNeverOverLimit(t *testing.T) {
 	for range 32 {
 		wg.Go(func() {
 			for range 200 {
-				u, err := s.Admit("1")
+				u, err := s.Admit(of("1"), of("1"))
 				if err != nil {
 					continue
 				}
@@ -104,11 +110,82 @@ func TestBadConfig(t *testing.T) {
 
 func BenchmarkAdmit(b *testing.B) {
 	s, _ := New(Config{AccountConcurrency: 1 << 20})
+	f := of("000000000000")
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			u, _ := s.Admit("000000000000")
+			u, _ := s.Admit(f, f)
 			u.Release()
 		}
 	})
+}
+
+func TestReserved(t *testing.T) {
+	s, err := New(Config{AccountConcurrency: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, mine := of("1"), of("1")
+	reserved := 2
+	mine.UID, mine.Reserved = "mine", &reserved
+	s.Changed(nil, plain)
+	s.Changed(nil, mine)
+
+	u, err := s.Admit(plain, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Admit(plain, plain); reason(err) != awserr.ReasonConcurrentInvocationLimit {
+		t.Errorf("what is reserved was given to another: %v", err)
+	}
+	for range reserved {
+		if _, err := s.Admit(mine, mine); err != nil {
+			t.Errorf("within what is reserved: %v", err)
+		}
+	}
+	if _, err := s.Admit(mine, mine); reason(err) != awserr.ReasonReservedConcurrentInvocationLimit {
+		t.Errorf("beyond what is reserved: %v", err)
+	}
+	none := 0
+	closed := mine.Clone()
+	closed.Reserved = &none
+	s.Changed(mine, closed)
+	if _, err := s.Admit(closed, closed); reason(err) != awserr.ReasonReservedConcurrentInvocationLimit {
+		t.Errorf("with nothing reserved: %v", err)
+	}
+	if _, err := s.Admit(plain, plain); err != nil {
+		t.Errorf("what is not reserved any more: %v", err)
+	}
+	u.Release()
+	s.Changed(closed, nil)
+	if got := s.InFlight("1"); got != 1 {
+		t.Errorf("in flight: got %d, want 1", got)
+	}
+}
+
+func TestProvisioned(t *testing.T) {
+	s, err := New(Config{AccountConcurrency: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fn, version := of("1"), of("1")
+	version.Version, version.UID = "7", "f7"
+	fn.Aliases = map[string]*function.Alias{"live": {Name: "live", Version: "7"}}
+	fn.Provisioned = map[string]*function.Provisioned{"live": {Requested: 2}}
+	s.Changed(nil, fn)
+
+	if _, err := s.Admit(fn, fn); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Admit(fn, fn); err == nil {
+		t.Error("what is provisioned for a version was given to another")
+	}
+	for range 2 {
+		if _, err := s.Admit(fn, version); err != nil {
+			t.Errorf("within what is provisioned: %v", err)
+		}
+	}
+	if _, err := s.Admit(fn, version); reason(err) != awserr.ReasonConcurrentInvocationLimit {
+		t.Errorf("beyond what is provisioned, and nothing is left: %v", err)
+	}
 }

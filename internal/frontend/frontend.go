@@ -3,8 +3,8 @@ package frontend
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"hearth/internal/awserr"
@@ -16,14 +16,17 @@ import (
 // attempts bounds how many environments are tried for one invoke.
 const attempts = 4
 
-// Catalog resolves functions from memory.
+// Catalog resolves functions and their versions from memory.
 type Catalog interface {
 	Lookup(account, name string) (*function.Record, bool)
+	Version(account, name, version string) (*function.Record, bool)
 }
 
 // Counter admits invokes.
 type Counter interface {
-	Admit(account string) (invocation.Unit, error)
+	// Admit takes a unit of concurrency of the function for what runs: the
+	// function itself or a version of it.
+	Admit(fn, run *function.Record) (invocation.Unit, error)
 }
 
 // Assigner leases environments.
@@ -74,21 +77,56 @@ func (s *Service) Check(_ context.Context, account, name, qualifier string) erro
 	return err
 }
 
-// resolve finds the function and whether it can run.
-func (s *Service) resolve(account, name, qualifier string) (*function.Record, error) {
-	rec, ok := s.cfg.Catalog.Lookup(account, name)
-	if !ok || (qualifier != "" && qualifier != function.LatestVersion) {
-		arn := fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s", s.cfg.Region, account, name)
-		if qualifier == "" {
-			qualifier = function.LatestVersion
+// target is what an invoke is for.
+type target struct {
+	// fn is the function, whose concurrency counts.
+	fn *function.Record
+	// run is what runs: the function itself or a version.
+	run *function.Record
+}
+
+// resolve finds what a qualifier names and whether it can run.
+func (s *Service) resolve(account, name, qualifier string) (target, error) {
+	fn, ok := s.cfg.Catalog.Lookup(account, name)
+	if !ok {
+		return target{}, s.notFound(account, name, qualifier)
+	}
+	version := qualifier
+	if a := fn.Aliases[qualifier]; a != nil {
+		version = route(a)
+	}
+	run := fn
+	if version != "" && version != function.LatestVersion {
+		if run, ok = s.cfg.Catalog.Version(account, name, version); !ok {
+			return target{}, s.notFound(account, name, qualifier)
 		}
-		return nil, awserr.New("ResourceNotFoundException", "Function not found: %s:%s", arn, qualifier)
 	}
-	if rec.State != function.Active || rec.Serving == nil {
-		return nil, awserr.New("ResourceConflictException",
-			"The operation cannot be performed at this time. The function is currently in the following state: %s", rec.State)
+	if run.State != function.Active || run.Serving == nil {
+		return target{}, awserr.New("ResourceConflictException",
+			"The operation cannot be performed at this time. The function is currently in the following state: %s", run.State)
 	}
-	return rec, nil
+	return target{fn, run}, nil
+}
+
+// route picks a version of an alias by its weights.
+func route(a *function.Alias) string {
+	if len(a.Weights) > 0 {
+		dice := rand.Float64() //nolint:gosec // it spreads load and keeps no secret
+		for version, weight := range a.Weights {
+			if dice < weight {
+				return version
+			}
+			dice -= weight
+		}
+	}
+	return a.Version
+}
+
+func (s *Service) notFound(account, name, qualifier string) error {
+	if qualifier == "" {
+		qualifier = function.LatestVersion
+	}
+	return awserr.New("ResourceNotFoundException", "Function not found: arn:aws:lambda:%s:%s:function:%s:%s", s.cfg.Region, account, name, qualifier)
 }
 
 // Invoke runs the function and returns its answer and where the time went.
@@ -100,23 +138,24 @@ func (s *Service) Invoke(ctx context.Context, account, name, qualifier string, r
 // an answer that the function did not stream is given in one piece. The
 // Response says how it ended: its Payload is that of the failure, if there was
 // one. A failure before the first byte leaves the sink untouched.
-func (s *Service) InvokeStream(ctx context.Context, account, name, qualifier string, req *invocation.Request, to invocation.Sink) (
+func (s *Service) InvokeStream(ctx context.Context, account, name, qualifier string, req *invocation.Request, sink invocation.Sink) (
 	*invocation.Response, *invocation.Timeline, error,
 ) {
-	return s.invoke(ctx, account, name, qualifier, req, to)
+	return s.invoke(ctx, account, name, qualifier, req, sink)
 }
 
 // invoke gives the answer to the sink unless that is nil.
-func (s *Service) invoke(ctx context.Context, account, name, qualifier string, req *invocation.Request, to invocation.Sink) (
+func (s *Service) invoke(ctx context.Context, account, name, qualifier string, req *invocation.Request, sink invocation.Sink) (
 	*invocation.Response, *invocation.Timeline, error,
 ) {
 	var t invocation.Timeline
-	rec, err := s.resolve(account, name, qualifier)
+	to, err := s.resolve(account, name, qualifier)
 	if err != nil {
 		return nil, &t, err
 	}
+	rec := to.run
 	clock := time.Now()
-	unit, err := s.cfg.Counter.Admit(account)
+	unit, err := s.cfg.Counter.Admit(to.fn, rec)
 	if err != nil {
 		return nil, &t, err
 	}
@@ -134,7 +173,7 @@ func (s *Service) invoke(ctx context.Context, account, name, qualifier string, r
 		t.Cold = lease.Cold
 
 		clock = time.Now()
-		res, err := run(ctx, s.cfg.Worker(lease.Worker), lease, req, unit, to)
+		res, err := run(ctx, s.cfg.Worker(lease.Worker), lease, req, unit, sink)
 		t.Run = time.Since(clock)
 		if err == nil {
 			return res, &t, nil
@@ -150,24 +189,24 @@ func (s *Service) invoke(ctx context.Context, account, name, qualifier string, r
 			return nil, &t, awserr.Internal()
 		}
 		// The function may have changed while the invoke waited.
-		if now, ok := s.cfg.Catalog.Lookup(account, name); ok && now.UID == rec.UID && now.Serving != nil {
+		if now, ok := s.cfg.Catalog.Version(account, name, rec.Version); ok && now.UID == rec.UID && now.Serving != nil {
 			rec = now
 		}
 	}
 }
 
-func run(ctx context.Context, w Worker, l environment.Lease, req *invocation.Request, unit invocation.Unit, to invocation.Sink) (*invocation.Response, error) {
-	if to == nil {
+func run(ctx context.Context, w Worker, l environment.Lease, req *invocation.Request, unit invocation.Unit, sink invocation.Sink) (*invocation.Response, error) {
+	if sink == nil {
 		return w.Invoke(ctx, l, req, unit)
 	}
-	return w.InvokeStream(ctx, l, req, unit, to)
+	return w.InvokeStream(ctx, l, req, unit, sink)
 }
 
 // refused turns a failure to get an environment into what the caller sees.
 func (s *Service) refused(rec *function.Record, req *invocation.Request, err error) (*invocation.Response, error) {
 	if back, ok := errors.AsType[*environment.BackoffError](err); ok {
 		return &invocation.Response{
-			Payload: back.Payload, FunctionError: "Unhandled", Version: function.LatestVersion,
+			Payload: back.Payload, FunctionError: "Unhandled", Version: rec.VersionName(),
 			Outcome: environment.OutcomeInitError,
 		}, nil
 	}

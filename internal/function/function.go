@@ -67,12 +67,52 @@ type Config struct {
 	ApplicationLogLevel string            `json:"applicationLogLevel,omitempty"`
 	SystemLogLevel      string            `json:"systemLogLevel,omitempty"`
 	Code                Code              `json:"code"`
+
+	// Layers are unpacked over each other in /opt, the last on top.
+	Layers []Layer `json:"layers,omitempty"`
+	// DeadLetterTarget is where asynchronous invokes go that failed: the ARN
+	// of a queue or topic, or empty.
+	DeadLetterTarget string `json:"deadLetterTarget,omitempty"`
+	// KMSKey is the ARN of the key that seals the environment; empty for the
+	// account's own.
+	KMSKey string `json:"kmsKey,omitempty"`
+	// SnapStart is PublishedVersions, or empty for None.
+	SnapStart string `json:"snapStart,omitempty"`
+	// VPC and FileSystems are kept and shown; this version of Hearth connects
+	// functions to neither.
+	VPC         *VPC         `json:"vpc,omitempty"`
+	FileSystems []FileSystem `json:"fileSystems,omitempty"`
+}
+
+// Layer is a version of a layer as a function uses it.
+type Layer struct {
+	ARN  string `json:"arn"` // with the version
+	Code Code   `json:"code"`
+}
+
+// VPC is AWS's VpcConfig.
+type VPC struct {
+	SubnetIDs        []string `json:"subnetIds,omitempty"`
+	SecurityGroupIDs []string `json:"securityGroupIds,omitempty"`
+	IPv6             bool     `json:"ipv6,omitempty"`
+}
+
+// FileSystem is AWS's FileSystemConfig.
+type FileSystem struct {
+	ARN   string `json:"arn"`
+	Mount string `json:"mount"`
 }
 
 // Clone returns a copy that shares nothing with c.
 func (c *Config) Clone() *Config {
 	d := *c
 	d.Environment = maps.Clone(c.Environment)
+	d.Layers, d.FileSystems = slices.Clone(c.Layers), slices.Clone(c.FileSystems)
+	if c.VPC != nil {
+		v := *c.VPC
+		v.SubnetIDs, v.SecurityGroupIDs = slices.Clone(v.SubnetIDs), slices.Clone(v.SecurityGroupIDs)
+		d.VPC = &v
+	}
 	return &d
 }
 
@@ -82,7 +122,12 @@ type Record struct {
 	Account string `json:"account"`
 	Region  string `json:"region"`
 	Name    string `json:"name"`
-	// UID tells this function from an earlier one of the same name.
+	// Version is the number of a published version, and empty for the
+	// function itself, which is $LATEST. A version is a record of its own: its
+	// Latest is what was published and never changes.
+	Version string `json:"version,omitempty"`
+	// UID tells this function or version from all others, also from earlier
+	// ones of the same name.
 	UID string `json:"uid"`
 
 	RevisionID   string    `json:"revisionId"`
@@ -101,18 +146,19 @@ type Record struct {
 	Latest *Config `json:"latest"`
 	// Serving is nil until the function has been Active for the first time.
 	Serving *Config `json:"serving,omitempty"`
+	// Attached is empty in the record of a version.
+	Attached
+
 	// Generation counts the replacements of Serving. Environments belong to
 	// one generation and are retired when it is replaced.
 	Generation uint64 `json:"generation"`
-
-	// ModRevision is the store's revision of this record; not stored in it.
-	ModRevision int64 `json:"-"`
 }
 
 // Clone returns a copy that shares nothing with r.
 func (r *Record) Clone() *Record {
 	s := *r
 	s.Tags = maps.Clone(r.Tags)
+	s.Attached = r.Attached.clone()
 	s.Latest = r.Latest.Clone()
 	if r.Serving != nil {
 		s.Serving = r.Serving.Clone()
@@ -135,7 +181,15 @@ type Key struct {
 
 // Key is the key of what the record serves now.
 func (r *Record) Key() Key {
-	return Key{UID: r.UID, Version: LatestVersion, Generation: r.Generation}
+	return Key{UID: r.UID, Version: r.VersionName(), Generation: r.Generation}
+}
+
+// VersionName is the version as AWS shows it.
+func (r *Record) VersionName() string {
+	if r.Version == "" {
+		return LatestVersion
+	}
+	return r.Version
 }
 
 // SortedTagKeys returns the keys of the record's tags in order.

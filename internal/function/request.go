@@ -10,6 +10,8 @@ type CreateRequest struct {
 	// Zip is the code archive as uploaded.
 	Zip  []byte
 	Tags map[string]string
+	// Publish makes version 1 of the function at once.
+	Publish bool
 	// DryRun checks everything and changes nothing; the record that comes
 	// back shows what would have been.
 	DryRun bool
@@ -22,6 +24,8 @@ type CodeUpdate struct {
 	// RevisionID, if not empty, must be the function's present one.
 	RevisionID string
 	Zip        []byte
+	// Publish makes a version of the function with its new code.
+	Publish bool
 	// Architecture is empty to keep the function's.
 	Architecture string
 	// DryRun checks everything and changes nothing.
@@ -38,4 +42,37 @@ type ConfigUpdate struct {
 	// called more than once, when another change got in between, so it must
 	// do nothing else. An error from it is returned to the caller unchanged.
 	Apply func(*Config) error
+}
+
+// Ref names a function, or with a version number one of its versions.
+type Ref struct{ Name, Version string }
+
+// Usage is what an account takes of its quotas.
+type Usage struct {
+	Functions int
+	CodeBytes int64
+	// SetAside is the concurrency that functions have reserved or provisioned.
+	SetAside int
+}
+
+// PublishRequest asks the control plane to publish a version.
+type PublishRequest struct {
+	Account string
+	Name    string
+	// CodeSHA256 and RevisionID, if not empty, must be the function's present
+	// ones.
+	CodeSHA256 string
+	RevisionID string
+	// Description is the version's; the function's if nil.
+	Description *string
+}
+
+// AliasUpdate asks the control plane to change an alias. What is nil or empty
+// stays as it is.
+type AliasUpdate struct {
+	Name        string
+	RevisionID  string
+	Version     string
+	Description *string
+	Weights     *map[string]float64
 }

@@ -8,7 +8,6 @@ import (
 
 	"hearth/internal/controlstream"
 	"hearth/internal/environment"
-	"hearth/internal/function"
 	"hearth/internal/invocation"
 )
 
@@ -67,7 +66,7 @@ func (w *Worker) accept(ctx context.Context, l environment.Lease) *env {
 }
 
 // version is the function's that runs.
-func (c *call) version() string { return function.LatestVersion }
+func (c *call) version() string { return c.env.start.Record.VersionName() }
 
 func (c *call) run(ctx context.Context) *invocation.Response {
 	e := c.env

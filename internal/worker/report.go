@@ -18,6 +18,8 @@ type report struct {
 	image Image
 	sink  *sink
 	json  bool
+	// initialization is AWS's word for why the environment was started.
+	initialization string
 }
 
 // usage is what REPORT tells about an invoke.
@@ -57,9 +59,9 @@ func (u usage) status() (string, string) {
 func (r *report) initStart(at time.Time) {
 	if r.json {
 		r.event(at, "", "platform.initStart", map[string]any{
-			"initializationType": "on-demand", "phase": "init",
+			"initializationType": r.initialization, "phase": "init",
 			"runtimeVersion": r.image.Version, "runtimeVersionArn": r.image.ARN,
-			"functionName": r.rec.Name, "functionVersion": function.LatestVersion,
+			"functionName": r.rec.Name, "functionVersion": r.rec.VersionName(),
 		})
 		return
 	}
@@ -73,7 +75,7 @@ func (r *report) initFailed(at time.Time, phase, requestID string, rep *controls
 	}
 	if r.json {
 		r.event(at, requestID, "platform.initReport", map[string]any{
-			"initializationType": "on-demand", "phase": phase, "status": status, "errorType": rep.ErrorType,
+			"initializationType": r.initialization, "phase": phase, "status": status, "errorType": rep.ErrorType,
 			"metrics": map[string]any{"durationMs": round(rep.Duration)},
 		})
 		return
@@ -87,7 +89,7 @@ func (r *report) initFailed(at time.Time, phase, requestID string, rep *controls
 
 func (r *report) start(at time.Time, requestID string) {
 	if r.json {
-		r.event(at, requestID, "platform.start", map[string]any{"requestId": requestID, "version": function.LatestVersion})
+		r.event(at, requestID, "platform.start", map[string]any{"requestId": requestID, "version": r.rec.VersionName()})
 		return
 	}
 	buf := make([]byte, 0, 96)

@@ -10,7 +10,6 @@ import (
 
 	"hearth/internal/controlstream"
 	"hearth/internal/environment"
-	"hearth/internal/function"
 	"hearth/internal/sandbox"
 )
 
@@ -65,9 +64,9 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 // assign makes the booted sandbox an environment of the function.
 func (e *env) assign(ctx context.Context) error {
 	rec, cfg := e.start.Record, e.start.Record.Serving
-	group, stream := cfg.LogGroup, logStream(time.Now())
+	group, stream := cfg.LogGroup, logStream(time.Now(), rec.VersionName())
 	e.logs.assign(e.w.cfg.Logs, group, stream)
-	e.report = report{rec: rec, image: e.image.Image, sink: e.logs, json: cfg.LogFormat == "JSON"}
+	e.report = report{rec: rec, image: e.image.Image, sink: e.logs, json: cfg.LogFormat == "JSON", initialization: initialization(e.start)}
 
 	scratch := e.scratch
 	if cfg.EphemeralStorage != defaultScratchMB {
@@ -90,9 +89,9 @@ func (e *env) assign(ctx context.Context) error {
 		return fmt.Errorf("worker: set limits: %w", err)
 	}
 	err := e.session.Assign(ctx, &controlstream.Assignment{
-		FunctionName: rec.Name, FunctionVersion: function.LatestVersion, AccountID: rec.Account, Handler: cfg.Handler,
+		FunctionName: rec.Name, FunctionVersion: rec.VersionName(), AccountID: rec.Account, Handler: cfg.Handler,
 		CustomerEnv: cfg.Environment,
-		PlatformEnv: platformEnv(rec, e.w.cfg.Region, group, stream),
+		PlatformEnv: platformEnv(e.start, e.w.cfg.Region, group, stream),
 		Mounts: []controlstream.Mount{
 			{Source: sandbox.LateDir + "/task", Target: "/var/task", ReadOnly: true},
 			{Source: sandbox.LateDir + "/tmp", Target: "/tmp"},
@@ -144,8 +143,8 @@ func (e *env) diedInInit(ctx context.Context, since time.Time) *controlstream.In
 }
 
 // logStream names an environment's log stream as AWS does.
-func logStream(at time.Time) string {
+func logStream(at time.Time, version string) string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return at.UTC().Format("2006/01/02") + "/[" + function.LatestVersion + "]" + hex.EncodeToString(b[:])
+	return at.UTC().Format("2006/01/02") + "/[" + version + "]" + hex.EncodeToString(b[:])
 }
