@@ -195,7 +195,9 @@ func (s *Service) invoke(ctx context.Context, account, name, qualifier string, r
 	}
 }
 
-func run(ctx context.Context, w Worker, l environment.Lease, req *invocation.Request, unit invocation.Unit, sink invocation.Sink) (*invocation.Response, error) {
+func run(ctx context.Context, w Worker, l environment.Lease, req *invocation.Request, unit invocation.Unit, sink invocation.Sink) (
+	*invocation.Response, error,
+) {
 	if sink == nil {
 		return w.Invoke(ctx, l, req, unit)
 	}
