@@ -31,7 +31,7 @@ func (op *operation) maxBody() int64 {
 	switch op.name {
 	case "CreateFunction", "UpdateFunctionCode", "PublishLayerVersion":
 		return maxUpload
-	case "Invoke", "InvokeWithResponseStream":
+	case "Invoke", streamOperation:
 		return invocation.MaxRequest
 	}
 	return maxBody
@@ -46,8 +46,8 @@ func (c *call) tooLarge(limit int64) error {
 	switch {
 	case op == nil:
 		return awserr.New("RequestEntityTooLargeException", "Request must be smaller than %d bytes", limit)
-	case op.name == "Invoke":
-		return awserr.New("RequestTooLargeException", "Request must be smaller than %d bytes for the InvokeFunction operation", limit)
+	case op.name == "Invoke", op.name == streamOperation:
+		return awserr.New("RequestTooLargeException", "Request must be smaller than %d bytes for the %s operation", limit, action(op))
 	}
 	return awserr.New("RequestEntityTooLargeException", "Request must be smaller than %d bytes for the %s operation", limit, op.name)
 }

@@ -62,6 +62,10 @@ func (idle) Invoke(context.Context, string, string, string, *invocation.Request)
 	return nil, nil, errors.New("nothing runs functions here")
 }
 
+func (idle) InvokeStream(context.Context, string, string, string, *invocation.Request, invocation.Sink) (*invocation.Response, *invocation.Timeline, error) {
+	return nil, nil, errors.New("nothing runs functions here")
+}
+
 func (idle) Provisioned(*function.Record) (int, int, string) { return 0, 0, "" }
 
 func startHearth(t *testing.T) hearth {

@@ -50,6 +50,8 @@ type memory struct {
 	last    *invocation.Request
 	// respond answers invokes; the default echoes.
 	respond func(ctx context.Context, req *invocation.Request) (*invocation.Response, *invocation.Timeline, error)
+	// stream answers those that stream.
+	stream func(req *invocation.Request, to invocation.Sink) (*invocation.Response, *invocation.Timeline, error)
 }
 
 func newMemory() *memory {

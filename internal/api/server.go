@@ -54,6 +54,10 @@ type Functions interface {
 // Invoker is the frontend of the invoke path. Its errors are *awserr.Error.
 type Invoker interface {
 	Invoke(ctx context.Context, account, name, qualifier string, req *invocation.Request) (*invocation.Response, *invocation.Timeline, error)
+	// InvokeStream is Invoke for an answer that is given to the sink as it
+	// comes. The Response says how it ended; its Payload is a failure's.
+	InvokeStream(ctx context.Context, account, name, qualifier string, req *invocation.Request, to invocation.Sink) (
+		*invocation.Response, *invocation.Timeline, error)
 	// Check does what Invoke does up to running the function.
 	Check(ctx context.Context, account, name, qualifier string) error
 }
@@ -221,8 +225,11 @@ func (s *Server) serveLambda(c *call, p *sigv4.Pending) error {
 	if err != nil {
 		return err
 	}
-	if m.op.name == "Invoke" {
+	switch m.op.name {
+	case "Invoke":
 		return s.invoke(c, m.labels[0].value, query, body)
+	case streamOperation:
+		return s.invokeStream(c, m.labels[0].value, query, body)
 	}
 	return s.operate(c, m, query, body)
 }
