@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"time"
 
+	"hearth/internal/audit"
 	"hearth/internal/awserr"
 	"hearth/internal/function"
 	"hearth/internal/invocation"
@@ -87,6 +88,8 @@ type Config struct {
 	// use the host that the caller asked.
 	PublicURL string
 	Log       *slog.Logger
+	// Audit, if not nil, is told of requests that cannot be authenticated.
+	Audit func(audit.Event)
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 }
@@ -98,7 +101,8 @@ func (c *Config) validate() error {
 		missing bool
 		name    string
 	}{
-		{c.Functions == nil, "Functions"}, {c.Invoker == nil, "Invoker"}, {c.Provisioner == nil, "Provisioner"}, {c.Keys == nil, "Keys"}, {c.Access == nil, "Access"}, {c.Identities == nil, "Identities"},
+		{c.Functions == nil, "Functions"}, {c.Invoker == nil, "Invoker"}, {c.Provisioner == nil, "Provisioner"},
+		{c.Keys == nil, "Keys"}, {c.Access == nil, "Access"}, {c.Identities == nil, "Identities"},
 		{c.Region == "", "Region"}, {c.Concurrency <= 0, "Concurrency"}, {c.Log == nil, "Log"},
 	} {
 		if p.missing {
@@ -186,9 +190,11 @@ func (s *Server) serve(c *call) error {
 		}
 	}
 	if err != nil {
+		s.refuse(c, err)
 		return err
 	}
 	c.Identity = p.Identity
+	c.RequestID = c.id
 	switch p.Scope.Service {
 	case "lambda":
 		return s.serveLambda(c, p)
@@ -201,6 +207,16 @@ func (s *Server) serve(c *call) error {
 		return err
 	}
 	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda, iam and sts are.", p.Scope.Service)
+}
+
+// refuse tells the audit log of a request that was not authenticated.
+func (s *Server) refuse(c *call, err error) {
+	if e, ok := awserr.As(err); ok && s.cfg.Audit != nil {
+		s.cfg.Audit(audit.Event{
+			Time: s.cfg.Now(), RequestID: c.id, AccessKey: sigv4.ClaimedKey(c.r), Action: clip(c.r.Method + " " + c.r.URL.Path),
+			SourceIP: remoteIP(c.r.RemoteAddr).String(), By: e.Code,
+		})
+	}
 }
 
 func (s *Server) serveLambda(c *call, p *sigv4.Pending) error {

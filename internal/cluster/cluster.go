@@ -14,6 +14,7 @@ import (
 
 	"hearth/internal/api"
 	"hearth/internal/assignment"
+	"hearth/internal/audit"
 	"hearth/internal/catalog"
 	"hearth/internal/control"
 	"hearth/internal/counting"
@@ -50,6 +51,7 @@ type Hearth struct {
 	objects    *objectstore.Dir
 	logs       *logstore.Store
 	keyring    *keyring.Keyring
+	audit      *audit.Log
 	people     *iam.Service
 	catalog    *catalog.Catalog
 	runtimes   *managedruntime.Store
@@ -145,7 +147,12 @@ func (h *Hearth) openIdentities(ctx context.Context) (err error) {
 		return err
 	}
 	h.stopLast(h.keyring.Stop)
+	if h.audit, err = audit.Open(audit.Config{Dir: h.dir.Audit(), Log: h.cfg.Log, Data: h.cfg.AuditData}); err != nil {
+		return err
+	}
+	h.stopLast(h.audit.Stop)
 	h.people, err = iam.New(iam.Config{
+		Audit: h.audit.Record,
 		Client: h.etcd.Client(), Sealer: h.keyring, Log: h.cfg.Log,
 		Root: iam.Root{Account: h.creds.AccountID, AccessKeyID: h.creds.AccessKeyID, Secret: h.creds.SecretAccessKey},
 	})
@@ -259,7 +266,8 @@ func (h *Hearth) serve(listener net.Listener) error {
 		return err
 	}
 	handler, err := api.New(api.Config{
-		Functions: h.control, Invoker: front, Provisioner: h.assignment, Keys: h.people, Access: h.people, Identities: h.people, Region: h.cfg.Region,
+		Functions: h.control, Invoker: front, Provisioner: h.assignment, Keys: h.people, Access: h.people, Identities: h.people,
+		Audit: h.audit.Record, Region: h.cfg.Region,
 		Runtimes: h.runtimes.Names(), RuntimeVersion: h.runtimeVersion,
 		Concurrency: h.cfg.AccountConcurrency, Log: h.cfg.Log,
 	})

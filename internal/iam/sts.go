@@ -149,7 +149,7 @@ func assumeRole(s *Service, ctx context.Context, c *call) (any, error) {
 	}
 	// Who may not is told the same of a role that is there and one that is not.
 	if trust == nil {
-		s.audit(c.Caller.AccessKeyID, withPrincipal(request, id), policy.Decision{})
+		s.audit(c.Caller, withPrincipal(request, id), policy.Decision{})
 		return nil, awserr.New("AccessDenied", "User: %s is not authorized to perform: sts:AssumeRole on resource: %.200s", id.ARN, arn)
 	}
 	if err := s.Authorize(ctx, c.Caller, request, trust); err != nil {
