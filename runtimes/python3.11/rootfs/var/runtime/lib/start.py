@@ -69,6 +69,7 @@ class _Preloaded:
     def _load_source(self, name, file, cached, path, code):
         spec = ModuleSpec(name, SourceFileLoader(name, file), origin=file)
         spec._set_fileattr = True
+        spec._initializing = False
         spec.cached = cached
         spec.submodule_search_locations = path
         module = type(sys)(name)
