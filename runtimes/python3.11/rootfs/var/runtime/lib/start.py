@@ -6,10 +6,12 @@ under the name "prewarm", it first loads everything that does not depend on a
 function, says so, and waits to be told which function it is to serve.
 """
 
-import _frozen_importlib
+import gc
 import os
 import sys
 import time
+
+import _frozen_importlib
 from _frozen_importlib import BuiltinImporter, ModuleSpec, _load_unlocked
 
 # What importlib.util has, without what that loads.
