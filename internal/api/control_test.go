@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"hearth/internal/api"
+	"hearth/internal/audit"
 	"hearth/internal/catalog"
 	"hearth/internal/control"
 	"hearth/internal/etcd"
@@ -48,7 +50,14 @@ const (
 // Only what runs functions is missing.
 type hearth struct {
 	*lambda.Client
-	t *testing.T
+	t    *testing.T
+	url  string
+	http *http.Client
+	// clock and sessions are how far the server's clock, and that by which
+	// sessions end, are ahead of the real one, in nanoseconds.
+	clock    *atomic.Int64
+	sessions *atomic.Int64
+	events   *[]audit.Event
 }
 
 // idle prepares and runs nothing.
@@ -86,7 +95,11 @@ func startHearth(t *testing.T) hearth {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = objects.Close() })
-	people := startIdentities(t, store, dir)
+	h := hearth{t: t, clock: new(atomic.Int64), sessions: new(atomic.Int64), events: new([]audit.Event)}
+	now := func() time.Time { return time.Now().Add(time.Duration(h.clock.Load())) }
+	record := func(e audit.Event) { *h.events = append(*h.events, e) }
+	life := func() time.Time { return time.Now().Add(time.Duration(h.sessions.Load())) }
+	people := startIdentities(t, store, dir, life, record)
 	plane := control.New(control.Config{Catalog: records, Objects: objects, Preparer: idle{}, Log: log, Region: region})
 	if err := plane.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -94,7 +107,7 @@ func startHearth(t *testing.T) hearth {
 	t.Cleanup(plane.Stop)
 	server, err := api.New(api.Config{
 		Functions: plane, Invoker: idle{}, Provisioner: idle{}, Keys: people, Access: people, Identities: people, Region: region, Log: log,
-		Runtimes: []string{"python3.11"}, Concurrency: 1000,
+		Runtimes: []string{"python3.11"}, Concurrency: 1000, Now: now, Audit: record,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -103,12 +116,9 @@ func startHearth(t *testing.T) hearth {
 	t.Cleanup(ts.Close)
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	return hearth{t: t, Client: lambda.New(lambda.Options{
-		Region: region, BaseEndpoint: &ts.URL, HTTPClient: &http.Client{Transport: transport}, RetryMaxAttempts: 1,
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: key, SecretAccessKey: secret}, nil
-		}),
-	})}
+	h.url, h.http = ts.URL, &http.Client{Transport: transport}
+	h.Client = h.root().Client
+	return h
 }
 
 // file keeps a keyring where the test's other data is.
@@ -119,14 +129,17 @@ func (f file) Load() ([]byte, error) { return os.ReadFile(string(f)) }
 func (f file) Save(b []byte) error   { return os.WriteFile(string(f), b, 0o600) }
 
 // startIdentities starts the identity service with its root user.
-func startIdentities(t *testing.T, store *etcd.Server, dir string) *iam.Service {
+func startIdentities(t *testing.T, store *etcd.Server, dir string, now func() time.Time, record func(audit.Event)) *iam.Service {
 	t.Helper()
 	ring, err := keyring.Open(t.Context(), keyring.Config{Store: file(filepath.Join(dir, "keyring")), Client: store.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(ring.Stop)
-	people, err := iam.New(iam.Config{Client: store.Client(), Sealer: ring, Root: iam.Root{Account: account, AccessKeyID: key, Secret: secret}})
+	people, err := iam.New(iam.Config{
+		Client: store.Client(), Sealer: ring, Clock: now, Audit: record,
+		Root: iam.Root{Account: account, AccessKeyID: key, Secret: secret},
+	})
 	if err == nil {
 		err = people.Start(t.Context())
 	}

@@ -176,6 +176,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := s.serve(c); err != nil {
+		s.auditRefusal(c, err)
 		s.fail(c, err)
 	}
 }
@@ -190,7 +191,6 @@ func (s *Server) serve(c *call) error {
 		}
 	}
 	if err != nil {
-		s.refuse(c, err)
 		return err
 	}
 	c.Identity = p.Identity
@@ -209,9 +209,16 @@ func (s *Server) serve(c *call) error {
 	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda, iam and sts are.", p.Scope.Service)
 }
 
-// refuse tells the audit log of a request that was not authenticated.
-func (s *Server) refuse(c *call, err error) {
-	if e, ok := awserr.As(err); ok && s.cfg.Audit != nil {
+// unauthenticated are the errors of requests of which nobody knows who sent
+// them.
+var unauthenticated = map[string]bool{
+	"ExpiredTokenException": true, "IncompleteSignatureException": true, "InvalidIdentityToken": true, "InvalidSignatureException": true,
+	"MissingAuthenticationTokenException": true, "RequestExpired": true, "UnrecognizedClientException": true,
+}
+
+// auditRefusal tells the audit log of a request that was not authenticated.
+func (s *Server) auditRefusal(c *call, err error) {
+	if e, ok := awserr.As(err); ok && unauthenticated[e.Code] && s.cfg.Audit != nil {
 		s.cfg.Audit(audit.Event{
 			Time: s.cfg.Now(), RequestID: c.id, AccessKey: sigv4.ClaimedKey(c.r), Action: clip(c.r.Method + " " + c.r.URL.Path),
 			SourceIP: remoteIP(c.r.RemoteAddr).String(), By: e.Code,

@@ -152,7 +152,7 @@ func (h *Hearth) openIdentities(ctx context.Context) (err error) {
 	}
 	h.stopLast(h.audit.Stop)
 	h.people, err = iam.New(iam.Config{
-		Audit: h.audit.Record,
+		Audit:  h.audit.Record,
 		Client: h.etcd.Client(), Sealer: h.keyring, Log: h.cfg.Log,
 		Root: iam.Root{Account: h.creds.AccountID, AccessKeyID: h.creds.AccessKeyID, Secret: h.creds.SecretAccessKey},
 	})
