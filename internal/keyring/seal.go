@@ -60,7 +60,7 @@ func seal(aead cipher.AEAD, version uint32, b Binding, plaintext []byte) ([]byte
 	binary.BigEndian.PutUint32(out[2:], version)
 	nonce := out[headerSize:]
 	rand.Read(nonce) // never fails: it ends the program instead
-	return aead.Seal(out, nonce, plaintext, b.associated(out[:headerSize])), nil
+	return aead.Seal(out, nonce, plaintext, b.associated(out[:headerSize])), nil //nolint:gosec // the nonce is random, see above
 }
 
 // sealedVersion reads which version of a key sealed a value.
