@@ -95,7 +95,9 @@ func (r *report) start(at time.Time, requestID string) {
 	buf := make([]byte, 0, 96)
 	buf = append(buf, "START RequestId: "...)
 	buf = append(buf, requestID...)
-	buf = append(buf, " Version: $LATEST\n"...)
+	buf = append(buf, " Version: "...)
+	buf = append(buf, r.rec.VersionName()...)
+	buf = append(buf, '\n')
 	r.sink.line(at, requestID, buf)
 }
 
