@@ -120,7 +120,7 @@ func (h *Hearth) openStores(ctx context.Context) (err error) {
 		return err
 	}
 	h.stopLast(func() { h.stopped("object store", h.objects.Close()) })
-	if h.logs, err = logstore.Open(logstore.Config{Dir: h.dir.Logs(), Log: h.cfg.Log}); err != nil {
+	if h.logs, err = logstore.Open(logstore.Config{Dir: h.dir.Logs(), Account: h.creds.AccountID, Log: h.cfg.Log}); err != nil {
 		return err
 	}
 	h.stopLast(h.logs.Stop)

@@ -19,7 +19,7 @@ type memoryLogs struct {
 	lines []string
 }
 
-func (m *memoryLogs) Append(group, stream string, _ time.Time, requestID string, line []byte) {
+func (m *memoryLogs) Append(_, group, stream string, _ time.Time, requestID string, line []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lines = append(m.lines, fmt.Sprintf("%s|%s|%s|%s", group, stream, requestID, strings.TrimRight(string(line), "\n")))
@@ -27,7 +27,7 @@ func (m *memoryLogs) Append(group, stream string, _ time.Time, requestID string,
 
 func assigned() (*sink, *memoryLogs) {
 	logs, s := &memoryLogs{}, &sink{}
-	s.assign(logs, "g", "s")
+	s.assign(logs, "a", "g", "s")
 	return s, logs
 }
 
@@ -35,7 +35,7 @@ func TestSinkDropsWhatNobodyOwns(t *testing.T) {
 	s := &sink{}
 	s.take(controlstream.LogRecord{Data: []byte("before\n")})
 	logs := &memoryLogs{}
-	s.assign(logs, "g", "s")
+	s.assign(logs, "a", "g", "s")
 	s.take(controlstream.LogRecord{RequestID: "r", Data: []byte("after\n")})
 	if got := strings.Join(logs.lines, ","); got != "g|s|r|after" {
 		t.Fatalf("got %q, want only what came after the assignment", got)

@@ -65,7 +65,7 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 func (e *env) assign(ctx context.Context) error {
 	rec, cfg := e.start.Record, e.start.Record.Serving
 	group, stream := cfg.LogGroup, logStream(time.Now(), rec.VersionName())
-	e.logs.assign(e.w.cfg.Logs, group, stream)
+	e.logs.assign(e.w.cfg.Logs, rec.Account, group, stream)
 	e.report = report{rec: rec, image: e.image.Image, sink: e.logs, json: cfg.LogFormat == "JSON"}
 
 	scratch := e.scratch
