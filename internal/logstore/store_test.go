@@ -114,7 +114,6 @@ func TestLinesAreWrittenWithoutFlush(t *testing.T) {
 	}
 }
 
-
 func TestSurvivesStopAndAppendsToTheSameSegment(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 3 {

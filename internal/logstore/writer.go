@@ -180,7 +180,7 @@ func (w *writer) resume(group Group, dir string, n int64) (*groupFile, error) {
 		// Segments of a group that was deleted, or has expired as a whole, must
 		// not be taken for those of its successor: the clock is ahead of any
 		// count of them.
-		seq = uint64(max(1, w.cfg.Now().UnixMilli())) //nolint:gosec // positive
+		seq = uint64(max(1, w.cfg.Now().UnixMilli()))
 	}
 	return w.rotate(group, dir, seq)
 }
