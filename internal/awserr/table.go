@@ -86,6 +86,14 @@ var kinds = map[string]kind{
 	"UnrecognizedClientException":         {http.StatusForbidden, "message", false},
 	"ValidationException":                 {http.StatusBadRequest, "message", false},
 
+	// Errors of CloudWatch Logs.
+	"InvalidOperationException":      {http.StatusBadRequest, "message", false},
+	"InvalidParameterException":      {http.StatusBadRequest, "message", false},
+	"LimitExceededException":         {http.StatusBadRequest, "message", false},
+	"ResourceAlreadyExistsException": {http.StatusBadRequest, "message", false},
+	"ServiceUnavailableException":    {http.StatusServiceUnavailable, "message", false},
+	"TooManyTagsException":           {http.StatusBadRequest, "message", false},
+
 	// Hearth's own: an operation of AWS's model that is not served yet.
 	"NotImplementedException": {http.StatusNotImplemented, "Message", false},
 }
