@@ -30,7 +30,7 @@ func (s *Service) Create(ctx context.Context, req function.CreateRequest) (*func
 	if err != nil {
 		return nil, err
 	}
-	release, err := s.reserve(req.Account, usage{functions: 1, codeBytes: code.Size})
+	release, err := s.reserve(req.Account, function.Usage{Functions: 1, CodeBytes: code.Size})
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (s *Service) UpdateCode(ctx context.Context, req function.CodeUpdate) (*fun
 	if err != nil {
 		return nil, err
 	}
-	release, err := s.reserve(req.Account, usage{codeBytes: code.Size})
+	release, err := s.reserve(req.Account, function.Usage{CodeBytes: code.Size})
 	if err != nil {
 		return nil, err
 	}

@@ -44,6 +44,17 @@ type ConfigUpdate struct {
 	Apply func(*Config) error
 }
 
+// Ref names a function, or with a version number one of its versions.
+type Ref struct{ Name, Version string }
+
+// Usage is what an account takes of its quotas.
+type Usage struct {
+	Functions int
+	CodeBytes int64
+	// SetAside is the concurrency that functions have reserved or provisioned.
+	SetAside int
+}
+
 // PublishRequest asks the control plane to publish a version.
 type PublishRequest struct {
 	Account string

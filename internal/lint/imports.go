@@ -29,9 +29,9 @@ var layers = []layer{
 	{name: "domain", packages: []string{
 		"internal/archive", "internal/catalog", "internal/cgroup", "internal/datadir",
 		"internal/deploy", "internal/doctor", "internal/etcd", "internal/guest/...",
-		"internal/lint", "internal/logfilter", "internal/logstore", "internal/managedruntime", "internal/mount",
-		"internal/netns", "internal/objectstore", "internal/osthread", "internal/sandbox/...",
-		"internal/scratch", "internal/table", "runtimes",
+		"internal/lint", "internal/logfilter", "internal/logstore", "internal/managedruntime",
+		"internal/mount", "internal/netns", "internal/objectstore", "internal/osthread",
+		"internal/policy", "internal/sandbox/...", "internal/scratch", "internal/table", "runtimes",
 	}},
 	// Services meet only through interfaces that the caller owns: each can
 	// become a process, and most will.
