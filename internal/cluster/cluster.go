@@ -21,6 +21,7 @@ import (
 	"hearth/internal/environment"
 	"hearth/internal/etcd"
 	"hearth/internal/frontend"
+	"hearth/internal/logsapi"
 	"hearth/internal/logstore"
 	"hearth/internal/managedruntime"
 	"hearth/internal/objectstore"
@@ -231,7 +232,12 @@ func (h *Hearth) serve(listener net.Listener) error {
 	if err != nil {
 		return err
 	}
+	logs, err := logsapi.New(logsapi.Config{Store: h.logs, Region: h.cfg.Region})
+	if err != nil {
+		return err
+	}
 	handler, err := api.New(api.Config{
+		Logs:      logs,
 		Functions: h.control, Invoker: front, Provisioner: h.assignment, Keys: keys{h.creds}, Region: h.cfg.Region,
 		Runtimes: h.runtimes.Names(), RuntimeVersion: h.runtimeVersion,
 		Concurrency: h.cfg.AccountConcurrency, Log: h.cfg.Log,
@@ -245,6 +251,8 @@ func (h *Hearth) serve(listener net.Listener) error {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 	}
+	// A Live Tail would hold a stop up for hours.
+	h.server.RegisterOnShutdown(logs.Stop)
 	h.wg.Go(func() {
 		if err := h.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			h.cfg.Log.Error("listener failed", "error", err)
