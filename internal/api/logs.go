@@ -86,7 +86,8 @@ func (s *Server) tail(c *call, body []byte, allow func(string, []string) error) 
 		return control.Flush()
 	})
 	if err != nil && begun {
-		s.cfg.Log.LogAttrs(c.r.Context(), slog.LevelError, "a live tail failed", slog.String("requestId", c.id), slog.Any("error", err))
+		// Nearly always the client is gone.
+		s.cfg.Log.LogAttrs(c.r.Context(), slog.LevelDebug, "a live tail ended early", slog.String("requestId", c.id), slog.Any("error", err))
 		return nil // it is too late for a status
 	}
 	return err

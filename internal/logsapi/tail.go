@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -82,9 +83,8 @@ func (r *startLiveTailRequest) selects(e *logstore.Event) bool {
 }
 
 // Tail serves StartLiveTail: it calls send with the messages of the answer's
-// event stream until the session or the client's ctx ends, or send fails. Its
-// errors are those from before the first message; what goes wrong later is a
-// message of its own.
+// event stream until the session or the client's ctx ends, or send fails. What
+// goes wrong after the first of them is also a message of its own.
 func (s *Service) Tail(ctx context.Context, account, requestID string, body []byte, allow Allow, send func(message []byte) error) error {
 	sc, in := scope{s.cfg.Region, account}, new(startLiveTailRequest)
 	if err := decode(body, in); err != nil {
@@ -103,15 +103,19 @@ func (s *Service) Tail(ctx context.Context, account, requestID string, body []by
 	}
 	defer s.end(account)
 	ctx, cancel := context.WithCancel(ctx)
-	t := &tail{service: s, scope: sc, in: in, send: send, fail: make(chan error, len(in.names))}
+	t := &tail{service: s, scope: sc, in: in, send: send, broken: make(chan error, len(in.names))}
 	defer t.followers.Wait()
 	defer cancel()
 	for _, name := range in.names {
-		t.followers.Go(func() { t.follow(ctx, name) })
+		// What is written once the client knows that the session has begun
+		// belongs to it.
+		from, err := s.cfg.Store.End(sc.group(name))
+		if err != nil {
+			return err
+		}
+		t.followers.Go(func() { t.follow(ctx, name, from) })
 	}
-	// Only a client that is gone, or too slow, makes sending fail.
-	_ = t.run(ctx, requestID)
-	return nil
+	return t.run(ctx, requestID)
 }
 
 // begin counts a session in, if there may be one more.
@@ -139,7 +143,7 @@ type tail struct {
 	scope     scope
 	in        *startLiveTailRequest
 	send      func([]byte) error
-	fail      chan error
+	broken    chan error // what ended the reading of a log
 	followers sync.WaitGroup
 
 	mu sync.Mutex
@@ -158,16 +162,16 @@ type liveTailEvent struct {
 }
 
 // follow collects what comes in a group.
-func (t *tail) follow(ctx context.Context, name string) {
+func (t *tail) follow(ctx context.Context, name string, from logstore.Position) {
 	identifier := t.scope.account + ":" + name
-	err := t.service.cfg.Store.FollowNew(ctx, t.scope.group(name), func(e logstore.Event) error {
+	err := t.service.cfg.Store.FollowFrom(ctx, t.scope.group(name), from, func(e logstore.Event) error {
 		if t.in.selects(&e) {
 			t.add(identifier, &e)
 		}
 		return nil
 	})
 	if ctx.Err() == nil {
-		t.fail <- err
+		t.broken <- err
 	}
 }
 
@@ -227,10 +231,10 @@ func (t *tail) run(ctx context.Context, requestID string) error {
 			return t.exception("SessionTimeoutException", "The session has reached its longest time. Start another.")
 		case <-t.service.stop:
 			return t.exception("SessionStreamingException", "The server is stopping. Start another session.")
-		case <-t.fail:
-			return t.exception("SessionStreamingException", "The log could not be read on. Start another session.")
+		case err := <-t.broken:
+			return errors.Join(err, t.exception("SessionStreamingException", "The log could not be read on. Start another session."))
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return nil
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 // fn returns an error, which is returned. Events that were rotated away before
 // they were read are missed.
 func (r *Reader) Follow(ctx context.Context, g Group, since time.Time, fn func(Event) error) error {
-	return r.follow(ctx, g, Position{}, func(e Event) error {
+	return r.FollowFrom(ctx, g, Position{}, func(e Event) error {
 		if e.Time.Before(since) {
 			return nil
 		}
@@ -20,20 +20,16 @@ func (r *Reader) Follow(ctx context.Context, g Group, since time.Time, fn func(E
 	})
 }
 
-// FollowNew is Follow for the events that are written from now on. The group
-// need not exist yet.
-func (r *Reader) FollowNew(ctx context.Context, g Group, fn func(Event) error) error {
+// End is the position behind what has been written to a group so far.
+func (r *Reader) End(g Group) (Position, error) {
 	if r.flush != nil {
 		r.flush()
 	}
-	from, err := end(g.path(r.dir))
-	if err != nil {
-		return err
-	}
-	return r.follow(ctx, g, from, fn)
+	return end(g.path(r.dir))
 }
 
-func (r *Reader) follow(ctx context.Context, g Group, from Position, fn func(Event) error) error {
+// FollowFrom is Follow for the events from a position on.
+func (r *Reader) FollowFrom(ctx context.Context, g Group, from Position, fn func(Event) error) error {
 	for {
 		// Taken before reading, so that what is written meanwhile is noticed.
 		news := r.written.wait()
