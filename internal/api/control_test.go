@@ -155,12 +155,17 @@ func (h hearth) create(name string) {
 // update gives a function new code and waits until that serves.
 func (h hearth) update(name, body string) {
 	h.t.Helper()
-	_, err := h.UpdateFunctionCode(h.t.Context(), &lambda.UpdateFunctionCodeInput{FunctionName: &name, ZipFile: archiveOf(h.t, body)})
-	if err == nil {
-		waiter := lambda.NewFunctionUpdatedV2Waiter(h.Client, func(o *lambda.FunctionUpdatedV2WaiterOptions) { o.MinDelay = 10 * time.Millisecond })
-		err = waiter.Wait(h.t.Context(), &lambda.GetFunctionInput{FunctionName: &name}, 20*time.Second)
+	if _, err := h.UpdateFunctionCode(h.t.Context(), &lambda.UpdateFunctionCodeInput{FunctionName: &name, ZipFile: archiveOf(h.t, body)}); err != nil {
+		h.t.Fatal(err)
 	}
-	if err != nil {
+	h.settle(name)
+}
+
+// settle waits until what was asked for last serves.
+func (h hearth) settle(name string) {
+	h.t.Helper()
+	waiter := lambda.NewFunctionUpdatedV2Waiter(h.Client, func(o *lambda.FunctionUpdatedV2WaiterOptions) { o.MinDelay = 10 * time.Millisecond })
+	if err := waiter.Wait(h.t.Context(), &lambda.GetFunctionInput{FunctionName: &name}, 20*time.Second); err != nil {
 		h.t.Fatal(err)
 	}
 }

@@ -98,7 +98,7 @@ func TestConnections(t *testing.T) {
 		out.SnapStart.ApplyOn != types.SnapStartApplyOnPublishedVersions || out.SnapStart.OptimizationStatus != types.SnapStartOptimizationStatusOff {
 		t.Fatalf("update: %+v, %v", out, err)
 	}
-	h.update("hi", "two")
+	h.settle("hi")
 	one := h.publish("hi")
 	if one.SnapStart.ApplyOn != types.SnapStartApplyOnNone || one.VpcConfig == nil {
 		t.Errorf("snapstart-095: %+v", one)

@@ -29,7 +29,7 @@ var layers = []layer{
 	{name: "domain", packages: []string{
 		"internal/archive", "internal/catalog", "internal/cgroup", "internal/datadir",
 		"internal/deploy", "internal/doctor", "internal/etcd", "internal/guest/...",
-		"internal/lint", "internal/logfilter", "internal/logstore", "internal/managedruntime",
+		"internal/keyring", "internal/lint", "internal/logfilter", "internal/logstore", "internal/managedruntime",
 		"internal/mount", "internal/netns", "internal/objectstore", "internal/osthread",
 		"internal/policy", "internal/sandbox/...", "internal/scratch", "internal/table", "runtimes",
 	}},
@@ -37,7 +37,7 @@ var layers = []layer{
 	// become a process, and most will.
 	{name: "service", apart: true, packages: []string{
 		"internal/api", "internal/assignment", "internal/control", "internal/counting",
-		"internal/frontend", "internal/logsapi", "internal/placement", "internal/worker",
+		"internal/frontend", "internal/kms", "internal/logsapi", "internal/placement", "internal/worker",
 	}},
 	{name: "wiring", packages: []string{"internal/cluster"}},
 	{name: "command", packages: []string{"internal/bench", "internal/cli"}},
