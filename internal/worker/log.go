@@ -16,14 +16,15 @@ type sink struct {
 	account string
 	group   string
 	stream  string
+	least   level // of what the function writes
 	tail    []byte
 }
 
 // assign directs the sandbox's log to its function's.
-func (s *sink) assign(logs Logs, account, group, stream string) {
+func (s *sink) assign(logs Logs, account, group, stream string, least level) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.logs, s.account, s.group, s.stream = logs, account, group, stream
+	s.logs, s.account, s.group, s.stream, s.least = logs, account, group, stream, least
 }
 
 // take is called with what the function writes. What a runtime writes before
@@ -31,7 +32,7 @@ func (s *sink) assign(logs Logs, account, group, stream string) {
 func (s *sink) take(r controlstream.LogRecord) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.logs == nil {
+	if s.logs == nil || below(r.Data, s.least) {
 		return
 	}
 	s.logs.Append(s.account, s.group, s.stream, r.Time, r.RequestID, r.Data)
