@@ -101,12 +101,20 @@ func readState(dir string) (*state, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read log group: %w", err)
 	}
-	st := new(state)
-	if err := json.Unmarshal(b, st); err != nil {
+	st, err := parseState(b)
+	if err != nil {
 		return nil, fmt.Errorf("read log group: %s: %w", name, err)
 	}
+	return st, nil
+}
+
+func parseState(b []byte) (*state, error) {
+	st := new(state)
+	if err := json.Unmarshal(b, st); err != nil {
+		return nil, err
+	}
 	if st.Version != stateVersion {
-		return nil, fmt.Errorf("read log group: %s has version %d, this Hearth reads %d", name, st.Version, stateVersion)
+		return nil, fmt.Errorf("it has version %d, this Hearth reads %d", st.Version, stateVersion)
 	}
 	maps.DeleteFunc(st.Streams, func(_ string, s *streamState) bool { return s == nil })
 	return st, nil
@@ -117,7 +125,7 @@ func readState(dir string) (*state, error) {
 func writeState(dir string, st *state, durable bool) (err error) {
 	b, err := json.Marshal(st)
 	if err != nil {
-		panic("logstore: state: " + err.Error()) // strings, numbers and times
+		return fmt.Errorf("write log group: %w", err) // no time of year 10000 can be written
 	}
 	temp := filepath.Join(dir, stateFile+".tmp")
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
