@@ -115,6 +115,9 @@ func (s *Service) putLogEvents(ctx context.Context, sc scope, in *putLogEventsRe
 const sequenceToken = "49600000000000000000000000000000000000000000000000000001"
 
 func (s *Service) needStream(ctx context.Context, g logstore.Group, name string) error {
+	if s.cfg.Store.StreamCreated(g, name) {
+		return nil // who writes does not wait for those who read
+	}
 	ctx, done, err := s.scan(ctx)
 	if err != nil {
 		return err

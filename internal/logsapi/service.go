@@ -169,6 +169,8 @@ func words(err error) error {
 		return errNoStream
 	case errors.Is(err, logstore.ErrTooMany):
 		return awserr.New("LimitExceededException", "Resource limit exceeded.")
+	case errors.Is(err, context.Canceled): // nobody reads this
+		return awserr.New("ServiceUnavailableException", "The client went away before its answer.")
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return awserr.New("ServiceUnavailableException", "The disk that holds the logs is full.")
 	}

@@ -159,14 +159,21 @@ func (s *Store) DeleteStream(ctx context.Context, g Group, name string) error {
 
 var errFound = errors.New("found")
 
+// StreamCreated says whether somebody created a stream of this name. Unlike
+// HasStream it does not look for one that only has events.
+func (s *Store) StreamCreated(g Group, name string) bool {
+	st := s.registry.get(g)
+	if st == nil {
+		return false
+	}
+	kept := st.Streams[name]
+	return kept != nil && !kept.Created.IsZero()
+}
+
 // HasStream says whether a group has a stream of a name.
 func (s *Store) HasStream(ctx context.Context, g Group, name string) (bool, error) {
 	s.Flush()
-	st := s.registry.get(g)
-	if st == nil {
-		return false, ErrNoGroup
-	}
-	if kept := st.Streams[name]; kept != nil && !kept.Created.IsZero() {
+	if s.StreamCreated(g, name) {
 		return true, nil
 	}
 	_, err := s.Scan(ctx, g, Position{}, func(e Event) error {
