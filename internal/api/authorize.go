@@ -40,7 +40,7 @@ func (s *Server) authorize(ctx context.Context, c *call, in any) error {
 	if err != nil {
 		return err
 	}
-	r := s.accessRequest(c, about)
+	r := s.accessRequest(c, "lambda:"+action(c.op), about)
 	s.addKeys(ctx, r, about, in)
 	if err := s.cfg.Access.Authorize(ctx, &c.Identity, r, s.policyOf(ctx, about.fn)); err != nil {
 		return err
@@ -52,8 +52,8 @@ func (s *Server) authorize(ctx context.Context, c *call, in any) error {
 }
 
 // accessRequest is a request with the keys that every request has.
-func (s *Server) accessRequest(c *call, about subject) *policy.Request {
-	r := &policy.Request{Action: "lambda:" + action(c.op), Resource: about.resource, ResourceAccount: about.account}
+func (s *Server) accessRequest(c *call, action string, about subject) *policy.Request {
+	r := &policy.Request{Action: action, Resource: about.resource, ResourceAccount: about.account}
 	r.Keys.Time = s.cfg.Now()
 	r.Keys.SourceIP = remoteIP(c.r.RemoteAddr)
 	r.Keys.SetBool("aws:SecureTransport", c.r.TLS != nil)

@@ -73,6 +73,8 @@ type Config struct {
 	// Access decides what callers may do, Identities are who they are.
 	Access     Access
 	Identities Identities
+	// Logs is CloudWatch Logs; not served if nil.
+	Logs Logs
 	// Region is the one region served.
 	Region string
 	// Runtimes are the managed runtimes that can be built here.
@@ -202,6 +204,10 @@ func (s *Server) serve(c *call) error {
 		return s.serveQuery(c, p)
 	case codeService:
 		return s.serveCode(c, p)
+	case "logs":
+		if s.cfg.Logs != nil {
+			return s.serveLogs(c, p)
+		}
 	}
 	if _, err := readBody(c, p, maxBody); err != nil {
 		return err
@@ -317,10 +323,13 @@ func (s *Server) fail(c *call, err error) {
 		e = awserr.Internal()
 	}
 	a := &answer{status: e.HTTPStatus(), header: jsonHeader()}
-	if speaksQuery(c) {
+	switch {
+	case speaksJSON(c):
+		a = jsonError(e)
+	case speaksQuery(c):
 		a.header.Set("Content-Type", "text/xml")
 		a.body = xmlError(e, c.id)
-	} else {
+	default:
 		a.header["X-Amzn-Errortype"] = []string{e.Code}
 		body, err := json.Marshal(e.Body())
 		if err != nil {

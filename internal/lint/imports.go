@@ -29,7 +29,7 @@ var layers = []layer{
 	{name: "domain", packages: []string{
 		"internal/archive", "internal/audit", "internal/catalog", "internal/cgroup", "internal/datadir",
 		"internal/deploy", "internal/doctor", "internal/etcd", "internal/guest/...",
-		"internal/keyring", "internal/lint", "internal/logstore", "internal/managedruntime",
+		"internal/keyring", "internal/lint", "internal/logfilter", "internal/logstore", "internal/managedruntime",
 		"internal/mount", "internal/netns", "internal/objectstore", "internal/osthread",
 		"internal/policy", "internal/sandbox/...", "internal/scratch", "internal/table", "runtimes",
 	}},
@@ -37,7 +37,7 @@ var layers = []layer{
 	// become a process, and most will.
 	{name: "service", apart: true, packages: []string{
 		"internal/api", "internal/assignment", "internal/control", "internal/counting",
-		"internal/frontend", "internal/iam", "internal/kms", "internal/placement",
+		"internal/frontend", "internal/iam", "internal/kms", "internal/logsapi", "internal/placement",
 		"internal/worker",
 	}},
 	{name: "wiring", packages: []string{"internal/cluster"}},
