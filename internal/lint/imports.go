@@ -22,13 +22,13 @@ type layer struct {
 // a directory and all below it. What is listed by name takes precedence.
 var layers = []layer{
 	{name: "leaf", packages: []string{
-		"internal/arn", "internal/awserr", "internal/controlstream", "internal/environment",
+		"internal/arn", "internal/awserr", "internal/codesigning", "internal/controlstream", "internal/environment",
 		"internal/function", "internal/invocation", "internal/sandbox", "internal/sigv4",
 	}},
 	// domain packages know one thing of the machine or of a format each.
 	{name: "domain", packages: []string{
 		"internal/archive", "internal/catalog", "internal/cgroup", "internal/datadir",
-		"internal/deploy", "internal/doctor", "internal/etcd", "internal/guest/...",
+		"internal/deploy", "internal/doctor", "internal/etcd", "internal/eventfilter", "internal/eventsource", "internal/guest/...",
 		"internal/lint", "internal/logstore", "internal/managedruntime", "internal/mount",
 		"internal/netns", "internal/objectstore", "internal/osthread", "internal/policy",
 		"internal/sandbox/...", "internal/scratch", "internal/table", "runtimes",
