@@ -32,6 +32,8 @@ type Control interface {
 	Concurrency
 	Permissions
 	Settings
+	EventSources
+	CodeSigning
 }
 
 // Functions is what the control plane does with functions as a whole.
