@@ -96,12 +96,12 @@ func (s *Service) TagCodeSigningConfig(ctx context.Context, account, id string, 
 func (s *Service) SetCodeSigning(ctx context.Context, account, name, arn string) error {
 	s.signingMu.RLock()
 	defer s.signingMu.RUnlock()
-	_, err := s.attach(ctx, account, name, func(next *function.Record) error {
-		if arn != "" {
-			if _, err := s.signing(account, arn); err != nil {
-				return err
-			}
+	if arn != "" {
+		if _, err := s.signing(account, arn); err != nil {
+			return err
 		}
+	}
+	_, err := s.attach(ctx, account, name, func(next *function.Record) error {
 		next.CodeSigningConfig = arn
 		return nil
 	})
