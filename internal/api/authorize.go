@@ -68,8 +68,7 @@ func (s *Server) authorizeMove(ctx context.Context, c *call, r *policy.Request, 
 	if err != nil {
 		return err
 	}
-	ref.Account = about.account
-	r.Keys.Set("lambda:FunctionArn", ref.String())
+	s.addFunctionKey(r, about, ref)
 	return s.cfg.Access.Authorize(ctx, &c.Identity, r, nil)
 }
 
@@ -205,8 +204,7 @@ func (s *Server) addKeys(ctx context.Context, r *policy.Request, about subject, 
 	if about.fn.Name == "" {
 		if name := text1(in, "FunctionName"); name != "" { // of an event source mapping
 			if ref, err := arn.Parse(name); err == nil {
-				ref.Region, ref.Account = s.cfg.Region, about.account
-				r.Keys.Set("lambda:FunctionArn", ref.String())
+				s.addFunctionKey(r, about, ref)
 			}
 		}
 		return
@@ -219,6 +217,13 @@ func (s *Server) addKeys(ctx context.Context, r *policy.Request, about subject, 
 	}
 }
 
+// addFunctionKey adds the function that a mapping feeds: without a qualifier,
+// so that a condition on a function holds for its versions and aliases too.
+func (s *Server) addFunctionKey(r *policy.Request, about subject, ref arn.Function) {
+	ref.Region, ref.Account, ref.Qualifier = s.cfg.Region, about.account, ""
+	r.Keys.Set("lambda:FunctionArn", ref.String())
+}
+
 // addStoredKeys adds what is stored of the mapping or code signing
 // configuration that a request is about. It says whether there is one.
 func (s *Server) addStoredKeys(ctx context.Context, r *policy.Request, about subject) bool {
@@ -226,7 +231,9 @@ func (s *Server) addStoredKeys(ctx context.Context, r *policy.Request, about sub
 	case mappingResource:
 		if m, err := s.cfg.Functions.Mapping(ctx, account, id); err == nil {
 			r.Keys.SetTags(policy.TagsOfResource, m.Tags)
-			r.Keys.Set("lambda:FunctionArn", m.Function)
+			if ref, err := arn.Parse(m.Function); err == nil {
+				s.addFunctionKey(r, about, ref)
+			}
 			return true
 		}
 	case codeSigningResource:

@@ -82,6 +82,11 @@ func (idle) Provisioned(*function.Record) (int, int, string) { return 0, 0, "" }
 
 func startHearth(t *testing.T) hearth {
 	t.Helper()
+	return startHearthWith(t, all{})
+}
+
+func startHearthWith(t *testing.T, access api.Access) hearth {
+	t.Helper()
 	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
 	store, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(dir, "etcd"), Log: log})
 	if err != nil {
@@ -104,7 +109,7 @@ func startHearth(t *testing.T) hearth {
 	}
 	t.Cleanup(plane.Stop)
 	server, err := api.New(api.Config{
-		Functions: plane, Invoker: idle{}, Provisioner: idle{}, Keys: oneKey{}, Access: all{}, Region: region, Log: log,
+		Functions: plane, Invoker: idle{}, Provisioner: idle{}, Keys: oneKey{}, Access: access, Region: region, Log: log,
 		Runtimes: []string{"python3.11"}, Concurrency: 1000,
 	})
 	if err != nil {

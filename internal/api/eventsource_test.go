@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -10,6 +11,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"hearth/internal/awserr"
+	"hearth/internal/policy"
+	"hearth/internal/sigv4"
 )
 
 const (
@@ -275,6 +280,56 @@ func TestListMappings(t *testing.T) {
 		if len(seen) != tt.want {
 			t.Errorf("%s: %v, want %d of %v", shape(t, tt.in), seen, tt.want, all)
 		}
+	}
+}
+
+// limited may do what a policy allows.
+type limited struct {
+	all
+	policies *policy.Set
+}
+
+func (l limited) Authorize(_ context.Context, caller *sigv4.Identity, r *policy.Request, resource *policy.Document) error {
+	r.Principal = &policy.Principal{Kind: policy.User, ARN: "arn:aws:iam::" + caller.AccountID + ":user/u", Account: caller.AccountID}
+	if d := policy.Evaluate(r, l.policies, resource); !d.Allowed {
+		return awserr.New("AccessDeniedException", "%s", d.Reason)
+	}
+	return nil
+}
+
+// TestMappingAccess: conditions on lambda:FunctionArn and on tags see what is
+// stored of a mapping; moving one takes rights on both functions.
+func TestMappingAccess(t *testing.T) {
+	d, err := policy.Parse(policy.KindIdentity, "p", []byte(`{"Version":"2012-10-17","Statement":[
+		{"Effect":"Allow","Action":"*","Resource":"*"},
+		{"Effect":"Deny","Action":"lambda:UpdateEventSourceMapping","Resource":"*","Condition":{"ArnLike":{"lambda:FunctionArn":"arn:aws:lambda:*:*:function:secret"}}},
+		{"Effect":"Deny","Action":"lambda:DeleteEventSourceMapping","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/keep":"yes"}}}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, ctx := startHearthWith(t, limited{policies: policy.NewSet([]*policy.Document{d}, nil, nil)}), t.Context()
+	h.create("hi")
+	h.create("secret")
+	mine := h.mapping(&lambda.CreateEventSourceMappingInput{EventSourceArn: aws.String(queueARN), Tags: map[string]string{"keep": "yes"}})
+	theirs := h.mapping(&lambda.CreateEventSourceMappingInput{EventSourceArn: aws.String(queueARN + "2"), FunctionName: aws.String("secret")})
+	for name, in := range map[string]*lambda.UpdateEventSourceMappingInput{
+		"its function":     {UUID: theirs.UUID, BatchSize: aws.Int32(1)},
+		"away from it":     {UUID: theirs.UUID, FunctionName: aws.String("hi")},
+		"to it":            {UUID: mine.UUID, FunctionName: aws.String("secret")},
+		"to its latest":    {UUID: mine.UUID, FunctionName: aws.String("secret:$LATEST")},
+		"to it, by an ARN": {UUID: mine.UUID, FunctionName: aws.String("arn:aws:lambda:us-east-1:000000000000:function:secret")},
+	} {
+		_, err := h.UpdateEventSourceMapping(ctx, in)
+		want(t, name, err, 403, "AccessDeniedException", "")
+	}
+	if _, err := h.UpdateEventSourceMapping(ctx, &lambda.UpdateEventSourceMappingInput{UUID: mine.UUID, FunctionName: aws.String("hi")}); err != nil {
+		t.Error(err)
+	}
+	h.settled(*mine.UUID)
+	_, err = h.DeleteEventSourceMapping(ctx, &lambda.DeleteEventSourceMappingInput{UUID: mine.UUID})
+	want(t, "kept by its tag", err, 403, "AccessDeniedException", "")
+	if _, err = h.DeleteEventSourceMapping(ctx, &lambda.DeleteEventSourceMappingInput{UUID: theirs.UUID}); err != nil {
+		t.Error(err)
 	}
 }
 
