@@ -83,6 +83,12 @@ func (idle) Provisioned(*function.Record) (int, int, string) { return 0, 0, "" }
 
 func startHearth(t *testing.T) hearth {
 	t.Helper()
+	return startHearthWith(t, nil)
+}
+
+// startHearthWith has access decide; the identity service if it is nil.
+func startHearthWith(t *testing.T, access api.Access) hearth {
+	t.Helper()
 	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
 	store, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(dir, "etcd"), Log: log})
 	if err != nil {
@@ -116,8 +122,11 @@ func startHearth(t *testing.T) hearth {
 		t.Fatal(err)
 	}
 	t.Cleanup(plane.Stop)
+	if access == nil {
+		access = people
+	}
 	server, err := api.New(api.Config{
-		Functions: plane, Invoker: idle{}, Provisioner: idle{}, Keys: people, Access: people, Identities: people, Region: region, Log: log,
+		Functions: plane, Invoker: idle{}, Provisioner: idle{}, Keys: people, Access: access, Identities: people, Region: region, Log: log,
 		Runtimes: []string{"python3.11"}, Concurrency: 1000, Now: now, Audit: record,
 	})
 	if err != nil {

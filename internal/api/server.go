@@ -33,6 +33,8 @@ type Control interface {
 	Concurrency
 	Permissions
 	Settings
+	EventSources
+	CodeSigning
 }
 
 // Functions is what the control plane does with functions as a whole.
