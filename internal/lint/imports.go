@@ -23,14 +23,14 @@ type layer struct {
 var layers = []layer{
 	{name: "leaf", packages: []string{
 		"internal/arn", "internal/awserr", "internal/controlstream", "internal/environment",
-		"internal/function", "internal/invocation", "internal/sandbox", "internal/sigv4",
+		"internal/function", "internal/invocation", "internal/layer", "internal/sandbox", "internal/sigv4",
 	}},
 	// domain packages know one thing of the machine or of a format each.
 	{name: "domain", packages: []string{
 		"internal/archive", "internal/catalog", "internal/cgroup", "internal/datadir",
 		"internal/deploy", "internal/doctor", "internal/etcd", "internal/guest/...",
 		"internal/lint", "internal/logstore", "internal/managedruntime", "internal/mount",
-		"internal/netns", "internal/objectstore", "internal/osthread", "internal/sandbox/...",
+		"internal/netns", "internal/objectstore", "internal/osthread", "internal/s3", "internal/sandbox/...",
 		"internal/scratch", "internal/table", "runtimes",
 	}},
 	// Services meet only through interfaces that the caller owns: each can
