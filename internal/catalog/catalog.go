@@ -1,5 +1,6 @@
-// Package catalog holds what functions are: the records of functions and of
-// their published versions, in tables that the invoke path reads from memory.
+// Package catalog holds what functions are: the records of functions, of
+// their published versions and of layers, in tables that the invoke path reads
+// from memory.
 //
 // The design is in docs/control.md, the stored form in docs/formats/records.md.
 package catalog
@@ -9,12 +10,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"hearth/internal/function"
+	"hearth/internal/layer"
 	"hearth/internal/table"
 )
 
@@ -24,12 +27,15 @@ const (
 	versionsPrefix  = "hearth/versions/"
 )
 
-// Catalog is the tables of functions and versions.
+// Catalog is the tables of functions, their versions and layers.
 type Catalog struct {
 	// Functions are keyed by name.
 	Functions *table.Table[function.Record]
 	// Versions are keyed by VersionKey.
 	Versions *table.Table[function.Record]
+	// Layers are keyed by LayerKey, their versions by LayerVersionKey.
+	Layers        *table.Table[layer.Layer]
+	LayerVersions *table.Table[layer.Version]
 }
 
 // Config is what a catalog needs.
@@ -49,25 +55,54 @@ func New(cfg Config) *Catalog {
 		Versions: table.New(table.Config[function.Record]{
 			Client: cfg.Client, Log: cfg.Log, Prefix: versionsPrefix, Check: checkVersion, WriteTimeout: cfg.WriteTimeout,
 		}),
+		Layers: table.New(table.Config[layer.Layer]{
+			Client: cfg.Client, Log: cfg.Log, Prefix: layersPrefix, Check: checkLayer, WriteTimeout: cfg.WriteTimeout,
+		}),
+		LayerVersions: table.New(table.Config[layer.Version]{
+			Client: cfg.Client, Log: cfg.Log, Prefix: layerVersionsPrefix, Check: checkLayerVersion, WriteTimeout: cfg.WriteTimeout,
+		}),
 	}
 }
 
 // Start reads every record and then follows etcd until Stop.
 func (c *Catalog) Start(ctx context.Context) error {
-	if err := c.Versions.Start(ctx); err != nil {
-		return err
-	}
-	if err := c.Functions.Start(ctx); err != nil {
-		c.Versions.Stop()
-		return err
+	for i, t := range c.tables() {
+		if err := t.Start(ctx); err != nil {
+			for _, started := range c.tables()[:i] {
+				started.Stop()
+			}
+			return err
+		}
 	}
 	return nil
 }
 
 // Stop stops following etcd. The catalog can still be read.
 func (c *Catalog) Stop() {
-	c.Functions.Stop()
-	c.Versions.Stop()
+	for _, t := range slices.Backward(c.tables()) {
+		t.Stop()
+	}
+}
+
+// CatchUp waits until the catalog holds all that etcd holds now.
+func (c *Catalog) CatchUp(ctx context.Context) error {
+	var errs []error
+	for _, t := range c.tables() {
+		errs = append(errs, t.CatchUp(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// follower is a table of whatever kind.
+type follower interface {
+	Start(ctx context.Context) error
+	Stop()
+	CatchUp(ctx context.Context) error
+	Refused() int
+}
+
+func (c *Catalog) tables() []follower {
+	return []follower{c.LayerVersions, c.Layers, c.Versions, c.Functions}
 }
 
 // VersionKey names a version in its table. The number is padded, so that the
@@ -100,7 +135,13 @@ func (c *Catalog) All() []*function.Record {
 }
 
 // Refused returns how many stored records cannot be read.
-func (c *Catalog) Refused() int { return c.Functions.Refused() + c.Versions.Refused() }
+func (c *Catalog) Refused() int {
+	n := 0
+	for _, t := range c.tables() {
+		n += t.Refused()
+	}
+	return n
+}
 
 // Subscribe has fn called for every change of a function or version, as
 // table.Subscribe does.
