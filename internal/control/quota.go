@@ -51,8 +51,9 @@ func (s *Service) reserve(account string, want usage) (release func(), err error
 	}, nil
 }
 
-// measure adds up what an account's functions and versions take. An archive
-// that several of them name is stored once, and counted once.
+// measure adds up what an account's functions, versions and layers take. An
+// archive that several of them name is stored once, and counted once. A layer
+// is counted while it has its version: functions that use it add nothing.
 func measure(c *catalog.Catalog, account string) usage {
 	var u usage
 	counted := make(map[string]bool)
@@ -68,6 +69,11 @@ func measure(c *catalog.Catalog, account string) usage {
 				counted[cfg.Code.Object] = true
 				u.codeBytes += cfg.Code.Size
 			}
+		}
+	}
+	for _, v := range c.LayerVersions.All() {
+		if v.Account == account {
+			u.codeBytes += v.Code.Size
 		}
 	}
 	return u

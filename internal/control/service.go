@@ -36,6 +36,9 @@ type Config struct {
 	Catalog  *catalog.Catalog // started before the service
 	Objects  objectstore.Store
 	Preparer Preparer
+	// Buckets is where code is fetched from that a request names in S3; nil if
+	// there is no S3 endpoint.
+	Buckets Buckets
 	Log      *slog.Logger
 	// Clock is time.Now if nil.
 	Clock  func() time.Time
@@ -74,8 +77,10 @@ type Service struct {
 	queue   *queue
 	garbage *garbage
 	quota   quota
+	// fetching holds a token for each fetch from S3 under way.
+	fetching chan struct{}
 
-	unsubscribe func()
+	unsubscribe []func()
 	cancel      context.CancelCauseFunc
 	wg          sync.WaitGroup
 }
@@ -88,6 +93,8 @@ func New(cfg Config) *Service {
 		queue:   newQueue(),
 		garbage: newGarbage(cfg),
 		quota:   quota{limits: cfg.Limits, reserved: make(map[string]usage)},
+
+		fetching: make(chan struct{}, fetches),
 	}
 }
 
@@ -105,7 +112,10 @@ func (s *Service) Start(ctx context.Context) error {
 	s.wg.Go(func() { s.garbage.run(runCtx) })
 	// Subscribing reports the present records too, so what was Pending or
 	// InProgress when the last control plane ended is queued here.
-	s.unsubscribe = s.cfg.Catalog.Subscribe(s.observe)
+	s.unsubscribe = []func(){
+		s.cfg.Catalog.Subscribe(s.observe),
+		s.cfg.Catalog.LayerVersions.Subscribe(s.observeLayer),
+	}
 	return nil
 }
 
@@ -114,7 +124,9 @@ func (s *Service) Stop() {
 	if s.cancel == nil {
 		return
 	}
-	s.unsubscribe()
+	for _, unsubscribe := range s.unsubscribe {
+		unsubscribe()
+	}
 	s.cancel(errStopped)
 	s.queue.close()
 	s.wg.Wait()
