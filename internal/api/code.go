@@ -35,7 +35,7 @@ func (s *Server) codeLink(ctx context.Context, c *call, r *function.Record) (str
 			base = "https://" + c.r.Host
 		}
 	}
-	link := strings.TrimSuffix(base, "/") + codePath + r.Name + "/" + digest(r)
+	link := strings.TrimSuffix(base, "/") + codePath + r.Name + ":" + r.VersionName() + "/" + digest(r)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, link, nil)
 	if err != nil {
 		return "", fmt.Errorf("api: make a code link: %w", err)
@@ -64,7 +64,8 @@ func (s *Server) serveCode(c *call, p *sigv4.Pending) error {
 	if !ok || !ok2 || c.r.Method != http.MethodGet {
 		return awserr.New("UnknownOperationException", "This is not a link to a function's code.")
 	}
-	record, err := s.cfg.Functions.Get(c.r.Context(), c.AccountID, name)
+	name, version, _ := strings.Cut(name, ":")
+	record, err := s.cfg.Functions.Resolve(c.r.Context(), c.AccountID, name, version)
 	if err != nil {
 		return err
 	}

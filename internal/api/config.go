@@ -33,6 +33,10 @@ type change struct {
 	storage                             *types.EphemeralStorage
 	tracing                             *types.TracingConfig
 	logging                             *types.LoggingConfig
+	vpc                                 *types.VpcConfig
+	files                               []types.FileSystemConfig // empty and not nil takes them away
+	deadLetter                          *types.DeadLetterConfig
+	snapStart                           *types.SnapStart
 }
 
 func changeOf(in *lambda.UpdateFunctionConfigurationInput) *change {
@@ -40,6 +44,7 @@ func changeOf(in *lambda.UpdateFunctionConfigurationInput) *change {
 		description: in.Description, runtime: optional(string(in.Runtime)), role: in.Role, handler: in.Handler,
 		timeout: in.Timeout, memory: in.MemorySize, environment: in.Environment, storage: in.EphemeralStorage,
 		tracing: in.TracingConfig, logging: in.LoggingConfig,
+		vpc: in.VpcConfig, files: in.FileSystemConfigs, deadLetter: in.DeadLetterConfig, snapStart: in.SnapStart,
 	}
 }
 
@@ -50,6 +55,7 @@ func (s *Server) newConfig(name string, in *lambda.CreateFunctionInput) (*functi
 		description: in.Description, runtime: optional(string(in.Runtime)), role: in.Role, handler: in.Handler,
 		timeout: in.Timeout, memory: in.MemorySize, environment: in.Environment, storage: in.EphemeralStorage,
 		tracing: in.TracingConfig, logging: in.LoggingConfig,
+		vpc: in.VpcConfig, files: in.FileSystemConfigs, deadLetter: in.DeadLetterConfig, snapStart: in.SnapStart,
 	}
 	if ch.runtime == nil || str(ch.handler) == "" {
 		return nil, badValue("Runtime and Handler are mandatory parameters for functions created with deployment packages.")
@@ -89,6 +95,9 @@ func (ch *change) apply(cfg *function.Config) error {
 	}
 	if ch.tracing != nil && ch.tracing.Mode != "" {
 		cfg.TracingMode = string(ch.tracing.Mode)
+	}
+	if err := ch.applyConnections(cfg); err != nil {
+		return err
 	}
 	return ch.applyLogging(cfg)
 }
@@ -145,6 +154,9 @@ func (s *Server) checkChange(ch *change) error {
 		return err
 	}
 	if err := atMost("memorySize", ch.memory, maxMemory); err != nil {
+		return err
+	}
+	if err := ch.checkConnections(); err != nil {
 		return err
 	}
 	if ch.environment != nil {

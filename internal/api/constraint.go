@@ -138,7 +138,7 @@ func (v *validator) list(s *smithy.Schema, value reflect.Value, path string) {
 	for i := range value.Len() {
 		if len(c.check(shape, item.Type(), value.Index(i))) > 0 {
 			v.problems = append(v.problems, problem(c.show(value), path,
-				"Member must satisfy constraint: ["+strings.Join(append(c.all(), "Member must not be null"), ", ")+"]"))
+				"Member must satisfy constraint: ["+strings.Join(append(c.all(item.Type()), "Member must not be null"), ", ")+"]"))
 			return
 		}
 	}
@@ -163,7 +163,7 @@ func (v *validator) mapping(s *smithy.Schema, shape string, value reflect.Value,
 		bad := func(item reflect.Value) bool { return len(c.check(name, p.schema.Type(), item)) > 0 }
 		if slices.ContainsFunc(p.values, bad) {
 			v.problems = append(v.problems, problem(show, path,
-				p.words+" must satisfy constraint: ["+strings.Join(c.all(), ", ")+"]"))
+				p.words+" must satisfy constraint: ["+strings.Join(c.all(p.schema.Type()), ", ")+"]"))
 		}
 	}
 }
@@ -200,13 +200,20 @@ func (c *constraint) check(shape string, t smithy.ShapeType, value reflect.Value
 
 // all words every constraint of a shape: what AWS shows for an item of a list
 // or map.
-func (c *constraint) all() []string {
+func (c *constraint) all(t smithy.ShapeType) []string {
 	var words []string
+	what, show := "length", number
+	if t == smithy.ShapeTypeDouble {
+		what, show = "value", double
+	}
 	if c.max != nil {
-		words = append(words, "Member must have length less than or equal to "+number(*c.max))
+		words = append(words, "Member must have "+what+" less than or equal to "+show(*c.max))
 	}
 	if c.min != nil {
-		words = append(words, "Member must have length greater than or equal to "+number(*c.min))
+		words = append(words, "Member must have "+what+" greater than or equal to "+show(*c.min))
+	}
+	if t == smithy.ShapeTypeDouble {
+		words = append(words, "Member must not be null")
 	}
 	if c.pattern != "" {
 		words = append(words, "Member must satisfy regular expression pattern: "+c.pattern)
@@ -232,6 +239,14 @@ func measure(t smithy.ShapeType, value reflect.Value) (quantity float64, what st
 }
 
 func number(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+
+// double writes a number as Java does a double.
+func double(f float64) string {
+	if s := number(f); strings.Contains(s, ".") {
+		return s
+	}
+	return number(f) + ".0"
+}
 
 // lookarounds are the patterns of the model that RE2 does not know, as a pair:
 // what must match, and what must not.
@@ -277,10 +292,12 @@ func text(value reflect.Value) string {
 	case value.Kind() == reflect.Map:
 		var items []string
 		for _, k := range value.MapKeys() {
-			items = append(items, fmt.Sprintf("%v=%v", k, value.MapIndex(k)))
+			items = append(items, text(k)+"="+text(value.MapIndex(k)))
 		}
 		slices.Sort(items)
 		return "{" + strings.Join(items, ", ") + "}"
+	case value.CanFloat():
+		return double(value.Float())
 	}
 	return fmt.Sprint(value)
 }

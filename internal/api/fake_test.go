@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -24,6 +25,7 @@ import (
 	"hearth/internal/awserr"
 	"hearth/internal/function"
 	"hearth/internal/invocation"
+	"hearth/internal/policy"
 	"hearth/internal/sigv4"
 )
 
@@ -39,6 +41,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // memory is a control plane and a frontend in memory.
 type memory struct {
+	Control // what the tests with it do not use
+
 	mu      sync.Mutex
 	records map[string]*function.Record
 	zips    map[string][]byte
@@ -173,21 +177,31 @@ func (m *memory) OpenCode(_ context.Context, r *function.Record) (io.ReadSeekClo
 	return readSeekNopCloser{bytes.NewReader(m.zips[r.Name])}, nil
 }
 
-func (m *memory) Usage(context.Context, string) (int, int64, error) {
+// Resolve knows no versions.
+func (m *memory) Resolve(ctx context.Context, account, name, qualifier string) (*function.Record, error) {
+	if qualifier != "" && qualifier != function.LatestVersion {
+		return nil, notFound(name + ":" + qualifier)
+	}
+	return m.Get(ctx, account, name)
+}
+
+func (*memory) Provisioned(*function.Record) (int, int, string) { return 0, 0, "" }
+
+func (m *memory) Usage(context.Context, string) (function.Usage, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var size int64
 	for _, r := range m.records {
 		size += r.Latest.Code.Size
 	}
-	return len(m.records), size, nil
+	return function.Usage{Functions: len(m.records), CodeBytes: size}, nil
 }
 
 func (m *memory) Check(_ context.Context, _, name, qualifier string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.records[name] == nil {
-		return notFound(name + ":" + qualifier)
+	if m.records[name] == nil || qualifier != "" && qualifier != function.LatestVersion {
+		return notFound(name + ":" + cmp.Or(qualifier, function.LatestVersion))
 	}
 	return nil
 }
@@ -203,8 +217,21 @@ func (m *memory) Invoke(ctx context.Context, account, name, qualifier string, re
 	if respond != nil {
 		return respond(ctx, req)
 	}
-	return &invocation.Response{Payload: req.Payload, Version: qualifier}, &invocation.Timeline{Count: time.Millisecond, Run: 2 * time.Millisecond}, nil
+	return &invocation.Response{Payload: req.Payload, Version: cmp.Or(qualifier, function.LatestVersion)}, &invocation.Timeline{Count: time.Millisecond, Run: 2 * time.Millisecond}, nil
 }
+
+// ownAccount lets everybody do everything in the own account.
+type ownAccount struct{}
+
+func (ownAccount) Authorize(_ context.Context, caller *sigv4.Identity, r *policy.Request, resource *policy.Document) error {
+	r.Principal = &policy.Principal{Kind: policy.RootUser, Account: caller.AccountID, ARN: caller.PrincipalARN, ID: caller.UserID}
+	if d := policy.Evaluate(r, nil, resource); !d.Allowed {
+		return awserr.New("AccessDeniedException", "%s", d.Reason)
+	}
+	return nil
+}
+
+func (ownAccount) PassRole(context.Context, *sigv4.Identity, string) error { return nil }
 
 // oneKey knows the test's access key.
 type oneKey struct{}
@@ -230,7 +257,7 @@ func start(t testing.TB) *bench {
 	b := &bench{memory: newMemory(), log: new(bytes.Buffer)}
 	var err error
 	b.server, err = New(Config{
-		Functions: b.memory, Invoker: b.memory, Keys: oneKey{}, Region: testRegion,
+		Functions: b.memory, Invoker: b.memory, Provisioner: b.memory, Keys: oneKey{}, Access: ownAccount{}, Region: testRegion,
 		Runtimes: []string{"python3.11", "nodejs20.x", "provided.al2023"}, Concurrency: 1000,
 		RuntimeVersion: func(string) string { return strings.Repeat("a", 64) },
 		Log:            slog.New(slog.NewTextHandler(&lockedWriter{w: b.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),

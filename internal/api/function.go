@@ -2,8 +2,8 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
 	"math"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
@@ -14,9 +14,6 @@ import (
 
 // timestamp is the form of LastModified.
 const timestamp = "2006-01-02T15:04:05.000-0700"
-
-// maxPage is the most functions in one answer of ListFunctions.
-const maxPage = 50
 
 func (s *Server) functionHandlers() map[string]handler {
 	return map[string]handler{
@@ -55,12 +52,12 @@ func (s *Server) createFunction(ctx context.Context, c *call, in *lambda.CreateF
 		return nil, err
 	}
 	record, err := s.cfg.Functions.Create(ctx, function.CreateRequest{
-		Account: c.AccountID, Name: ref.Name, Config: *cfg, Zip: zip, Tags: in.Tags,
+		Account: ref.Account, Name: ref.Name, Config: *cfg, Zip: zip, Tags: in.Tags, Publish: in.Publish,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return s.configuration(record, ""), nil
+	return s.configuration(record, record.Version), nil
 }
 
 func (s *Server) getFunction(ctx context.Context, c *call, in *lambda.GetFunctionInput) (smithy.Serializable, error) {
@@ -77,7 +74,16 @@ func (s *Server) getFunction(ctx context.Context, c *call, in *lambda.GetFunctio
 		Code:          &types.FunctionCodeLocation{RepositoryType: &repository, Location: &link},
 		Configuration: s.configuration(record, qualifier),
 		Tags:          record.Tags,
+		Concurrency:   s.shownConcurrency(record),
 	}, nil
+}
+
+// shownConcurrency is GetFunction's view of reserved concurrency.
+func (s *Server) shownConcurrency(r *function.Record) *types.Concurrency {
+	if r.Reserved == nil {
+		return nil
+	}
+	return &types.Concurrency{ReservedConcurrentExecutions: reservedOf(r)}
 }
 
 func (s *Server) getFunctionConfiguration(ctx context.Context, c *call, in *lambda.GetFunctionConfigurationInput) (smithy.Serializable, error) {
@@ -94,42 +100,47 @@ func (s *Server) find(ctx context.Context, c *call, reference, qualifier string)
 	if err != nil {
 		return nil, "", err
 	}
-	if err := onlyLatest(ref); err != nil {
-		return nil, "", err
+	if ref.Qualifier == "" {
+		record, err := s.cfg.Functions.Get(ctx, ref.Account, ref.Name)
+		return record, "", err
 	}
-	record, err := s.cfg.Functions.Get(ctx, c.AccountID, ref.Name)
+	record, err := s.cfg.Functions.Resolve(ctx, ref.Account, ref.Name, ref.Qualifier)
 	return record, ref.Qualifier, err
 }
 
 func (s *Server) listFunctions(ctx context.Context, c *call, in *lambda.ListFunctionsInput) (smithy.Serializable, error) {
-	after, err := base64.RawURLEncoding.DecodeString(str(in.Marker))
-	if err != nil {
-		return nil, badValue("The marker is not one that ListFunctions returned.")
-	}
-	page := maxPage
-	if in.MaxItems != nil {
-		page = min(page, int(*in.MaxItems))
-	}
-	records, next, err := s.cfg.Functions.List(ctx, c.AccountID, string(after), page)
+	after, err := readMarker(in.Marker)
 	if err != nil {
 		return nil, err
 	}
-	qualifier := ""
 	if in.FunctionVersion == types.FunctionVersionAll {
-		qualifier = function.LatestVersion
+		return s.listAll(ctx, c, after, pageSize(in.MaxItems))
+	}
+	records, next, err := s.cfg.Functions.List(ctx, c.AccountID, after, pageSize(in.MaxItems))
+	if err != nil {
+		return nil, err
+	}
+	out := &lambda.ListFunctionsOutput{Functions: make([]types.FunctionConfiguration, 0, len(records)), NextMarker: marker(next)}
+	for _, record := range records {
+		out.Functions = append(out.Functions, *s.listed(record, ""))
+	}
+	return out, nil
+}
+
+// listAll lists functions with their versions. A marker is name:version.
+func (s *Server) listAll(ctx context.Context, c *call, after string, page int) (smithy.Serializable, error) {
+	var from function.Ref
+	from.Name, from.Version, _ = strings.Cut(after, ":")
+	records, next, err := s.cfg.Functions.ListVersions(ctx, c.AccountID, from, page)
+	if err != nil {
+		return nil, err
 	}
 	out := &lambda.ListFunctionsOutput{Functions: make([]types.FunctionConfiguration, 0, len(records))}
 	for _, record := range records {
-		cfg := s.configuration(record, qualifier)
-		// AWS leaves these to GetFunction.
-		cfg.State, cfg.StateReason, cfg.StateReasonCode = "", nil, ""
-		cfg.LastUpdateStatus, cfg.LastUpdateStatusReason, cfg.LastUpdateStatusReasonCode = "", nil, ""
-		cfg.RuntimeVersionConfig = nil
-		out.Functions = append(out.Functions, *cfg)
+		out.Functions = append(out.Functions, *s.listed(record, record.VersionName()))
 	}
-	if next != "" {
-		marker := base64.RawURLEncoding.EncodeToString([]byte(next))
-		out.NextMarker = &marker
+	if next.Name != "" {
+		out.NextMarker = marker(next.Name + ":" + next.Version)
 	}
 	return out, nil
 }
@@ -154,13 +165,13 @@ func (s *Server) updateFunctionCode(ctx context.Context, c *call, in *lambda.Upd
 		return nil, err
 	}
 	record, err := s.cfg.Functions.UpdateCode(ctx, function.CodeUpdate{
-		Account: c.AccountID, Name: ref.Name, RevisionID: str(in.RevisionId),
-		Zip: zip, Architecture: architecture, DryRun: in.DryRun,
+		Account: ref.Account, Name: ref.Name, RevisionID: str(in.RevisionId),
+		Zip: zip, Architecture: architecture, Publish: in.Publish, DryRun: in.DryRun,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return s.configuration(record, ""), nil
+	return s.configuration(record, record.Version), nil
 }
 
 func (s *Server) updateFunctionConfiguration(ctx context.Context, c *call, in *lambda.UpdateFunctionConfigurationInput) (smithy.Serializable, error) {
@@ -179,7 +190,7 @@ func (s *Server) updateFunctionConfiguration(ctx context.Context, c *call, in *l
 		return nil, err
 	}
 	record, err := s.cfg.Functions.UpdateConfig(ctx, function.ConfigUpdate{
-		Account: c.AccountID, Name: ref.Name, RevisionID: str(in.RevisionId),
+		Account: ref.Account, Name: ref.Name, RevisionID: str(in.RevisionId),
 		Apply: change.apply,
 	})
 	if err != nil {
@@ -196,30 +207,31 @@ func (s *Server) deleteFunction(ctx context.Context, c *call, in *lambda.DeleteF
 	if ref.Qualifier == function.LatestVersion {
 		return nil, badValue("$LATEST version cannot be deleted without deleting the function.")
 	}
-	if err := onlyLatest(ref); err != nil {
-		return nil, err
+	out := &lambda.DeleteFunctionOutput{}
+	if ref.Qualifier == "" {
+		return out, s.cfg.Functions.Delete(ctx, ref.Account, ref.Name)
 	}
-	if err := s.cfg.Functions.Delete(ctx, c.AccountID, ref.Name); err != nil {
-		return nil, err
+	if !isVersion(ref.Qualifier) {
+		return nil, badValue("Deletion of aliases is not currently supported.")
 	}
-	return &lambda.DeleteFunctionOutput{}, nil
+	return out, s.cfg.Functions.DeleteVersion(ctx, ref.Account, ref.Name, ref.Qualifier)
 }
 
 func (s *Server) getAccountSettings(ctx context.Context, c *call, _ *lambda.GetAccountSettingsInput) (smithy.Serializable, error) {
-	functions, codeBytes, err := s.cfg.Functions.Usage(ctx, c.AccountID)
+	usage, err := s.cfg.Functions.Usage(ctx, c.AccountID)
 	if err != nil {
 		return nil, err
 	}
-	concurrency := clamp32(s.cfg.Concurrency)
+	concurrency, unreserved := clamp32(s.cfg.Concurrency), clamp32(s.cfg.Concurrency-usage.SetAside)
 	return &lambda.GetAccountSettingsOutput{
 		AccountLimit: &types.AccountLimit{
 			TotalCodeSize:                  80530636800, // 75 GB, AWS's default
 			CodeSizeUnzipped:               262144000,
 			CodeSizeZipped:                 maxZip,
 			ConcurrentExecutions:           concurrency,
-			UnreservedConcurrentExecutions: &concurrency,
+			UnreservedConcurrentExecutions: &unreserved,
 		},
-		AccountUsage: &types.AccountUsage{TotalCodeSize: codeBytes, FunctionCount: int64(functions)},
+		AccountUsage: &types.AccountUsage{TotalCodeSize: usage.CodeBytes, FunctionCount: int64(usage.Functions)},
 	}, nil
 }
 
@@ -230,7 +242,7 @@ func clamp32(n int) int32 { return int32(max(math.MinInt32, min(n, math.MaxInt32
 // configuration share this shape's schema.
 func (s *Server) configuration(r *function.Record, qualifier string) *types.FunctionConfiguration {
 	cfg := r.Latest
-	arn, version := r.ARN(), function.LatestVersion
+	arn, version := r.ARN(), r.VersionName()
 	if qualifier != "" {
 		arn += ":" + qualifier
 	}
@@ -256,7 +268,7 @@ func (s *Server) configuration(r *function.Record, qualifier string) *types.Func
 		RevisionId:    &r.RevisionID,
 		Role:          &cfg.Role,
 		Runtime:       types.Runtime(cfg.Runtime),
-		SnapStart:     &types.SnapStartResponse{ApplyOn: types.SnapStartApplyOnNone, OptimizationStatus: types.SnapStartOptimizationStatusOff},
+		SnapStart:     shownSnapStart(r),
 		State:         types.State(r.State),
 		Timeout:       &timeout,
 		TracingConfig: &types.TracingConfigResponse{Mode: types.TracingMode(cfg.TracingMode)},
@@ -271,13 +283,24 @@ func (s *Server) configuration(r *function.Record, qualifier string) *types.Func
 	if cfg.Environment != nil {
 		out.Environment = &types.EnvironmentResponse{Variables: cfg.Environment}
 	}
-	if s.cfg.RuntimeVersion != nil {
-		if id := s.cfg.RuntimeVersion(cfg.Runtime); id != "" {
-			arn := "arn:aws:lambda:" + r.Region + "::runtime:" + id
-			out.RuntimeVersionConfig = &types.RuntimeVersionConfig{RuntimeVersionArn: &arn}
-		}
+	showConnections(out, cfg)
+	if arn := s.runtimeVersionARN(r); arn != "" {
+		out.RuntimeVersionConfig = &types.RuntimeVersionConfig{RuntimeVersionArn: &arn}
 	}
 	return out
+}
+
+// runtimeVersionARN names the version of a function's runtime, or nothing
+// while that has not been built.
+func (s *Server) runtimeVersionARN(r *function.Record) string {
+	if s.cfg.RuntimeVersion == nil {
+		return ""
+	}
+	id := s.cfg.RuntimeVersion(r.Latest.Runtime)
+	if id == "" {
+		return ""
+	}
+	return "arn:aws:lambda:" + r.Region + "::runtime:" + id
 }
 
 func optional(s string) *string {

@@ -64,7 +64,6 @@ func TestUpdateFunctionCode(t *testing.T) {
 	for _, in := range []*lambda.UpdateFunctionCodeInput{
 		{S3Bucket: aws.String("bucket"), S3Key: aws.String("key")},
 		{ImageUri: aws.String("000000000000.dkr.ecr.us-east-1.amazonaws.com/x:y")},
-		{ZipFile: []byte("x"), Publish: true},
 		{},
 		{ZipFile: []byte("x"), Architectures: []types.Architecture{types.ArchitectureArm64}},
 	} {
@@ -103,10 +102,6 @@ func TestListFunctionsPages(t *testing.T) {
 	}
 	if seen != 120 {
 		t.Errorf("%d functions listed, want 120", seen)
-	}
-	all, err := b.client.ListFunctions(t.Context(), &lambda.ListFunctionsInput{FunctionVersion: types.FunctionVersionAll, MaxItems: aws.Int32(1)})
-	if err != nil || len(all.Functions) != 1 || !strings.HasSuffix(*all.Functions[0].FunctionArn, ":f000:$LATEST") {
-		t.Errorf("ALL: %+v, %v", all, err)
 	}
 	if got := b.send(t, "GET", "/2015-03-31/functions/?Marker=%21", ""); got.status != 400 {
 		t.Errorf("bad marker: %v", got)

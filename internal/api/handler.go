@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"maps"
+	"strings"
 	"sync"
 
 	"github.com/aws/smithy-go"
@@ -33,14 +34,17 @@ var prepareOperations = sync.OnceFunc(func() {
 // sister have a way of their own.
 func (s *Server) lambdaHandlers() map[string]handler {
 	all := make(map[string]handler)
-	for _, some := range []map[string]handler{s.functionHandlers(), s.tagHandlers()} {
+	for _, some := range []map[string]handler{
+		s.functionHandlers(), s.versionHandlers(), s.aliasHandlers(), s.concurrencyHandlers(), s.permissionHandlers(),
+		s.eventInvokeHandlers(), s.settingHandlers(), s.tagHandlers(),
+	} {
 		maps.Copy(all, some)
 	}
 	return all
 }
 
 // resolve reads a function reference and the qualifier beside it, and makes
-// sure that they are of this region and the caller's account. Qualifier is
+// sure that they are of this region. Account is the caller's and Qualifier
 // empty in the result if none was given.
 func (s *Server) resolve(c *call, reference, qualifier string) (arn.Function, error) {
 	f, err := arn.Parse(reference)
@@ -56,12 +60,9 @@ func (s *Server) resolve(c *call, reference, qualifier string) (arn.Function, er
 		return f, awserr.New("ResourceNotFoundException", "Functions from '%s' are not reachable in this region ('%s')", f.Region, s.cfg.Region)
 	}
 	f.Partition, f.Region = "", s.cfg.Region
-	if f.Account != "" && f.Account != c.AccountID {
-		return f, awserr.New("AccessDeniedException",
-			"User: %s is not authorized to perform: lambda:%s on resource: %s because no resource-based policy allows the lambda:%s action",
-			c.PrincipalARN, action(c.op), f, action(c.op))
+	if f.Account == "" {
+		f.Account = c.AccountID
 	}
-	f.Account = c.AccountID
 	if qualifier != "" {
 		if f.Qualifier != "" && f.Qualifier != qualifier {
 			return f, badValue("The derived qualifier from the function name does not match the specified qualifier.")
@@ -73,14 +74,32 @@ func (s *Server) resolve(c *call, reference, qualifier string) (arn.Function, er
 
 // action is the IAM action of an operation.
 func action(op *operation) string {
-	if op.name == "Invoke" {
+	switch op.name {
+	case "Invoke", "InvokeWithResponseStream":
 		return "InvokeFunction"
+	case "GetLayerVersionByArn":
+		return "GetLayerVersion"
 	}
 	return op.name
 }
 
-// onlyLatest refuses qualifiers other than $LATEST: there are no versions and
-// aliases yet, so none can exist.
+// unqualified is resolve for operations on a function as a whole.
+func (s *Server) unqualified(c *call, reference string) (arn.Function, error) {
+	f, err := s.resolve(c, reference, "")
+	if err == nil && f.Qualifier != "" {
+		err = badValue("This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. " +
+			"Please specify either a function name or an unqualified function ARN.")
+	}
+	return f, err
+}
+
+// isVersion says whether a qualifier is the number of a version.
+func isVersion(qualifier string) bool {
+	return qualifier != "" && strings.Trim(qualifier, "0123456789") == ""
+}
+
+// onlyLatest refuses qualifiers other than $LATEST: published versions never
+// change.
 func onlyLatest(f arn.Function) error {
 	if f.Qualifier == "" || f.Qualifier == function.LatestVersion {
 		return nil

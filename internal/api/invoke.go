@@ -16,7 +16,6 @@ import (
 	"unicode/utf8"
 
 	"hearth/internal/awserr"
-	"hearth/internal/function"
 	"hearth/internal/invocation"
 )
 
@@ -39,7 +38,8 @@ func (s *Server) invoke(c *call, reference string, query url.Values, body []byte
 	if err != nil {
 		return err
 	}
-	if err := onlyLatest(ref); err != nil {
+	about := subject{resource: ref.String(), account: ref.Account, fn: ref}
+	if err := s.cfg.Access.Authorize(c.r.Context(), &c.Identity, s.accessRequest(c, about), s.policyOf(c.r.Context(), ref)); err != nil {
 		return err
 	}
 	tail, dry, err := readInvokeHeader(c.r.Header)
@@ -47,7 +47,7 @@ func (s *Server) invoke(c *call, reference string, query url.Values, body []byte
 		return err
 	}
 	if dry {
-		if err := s.cfg.Invoker.Check(c.r.Context(), c.AccountID, ref.Name, function.LatestVersion); err != nil {
+		if err := s.cfg.Invoker.Check(c.r.Context(), ref.Account, ref.Name, ref.Qualifier); err != nil {
 			return err
 		}
 		s.write(c, &answer{status: http.StatusNoContent})
@@ -64,7 +64,7 @@ func (s *Server) invoke(c *call, reference string, query url.Values, body []byte
 	}
 	// A function runs to its end even if its caller has gone.
 	ctx := context.WithoutCancel(c.r.Context())
-	res, timeline, err := s.cfg.Invoker.Invoke(ctx, c.AccountID, ref.Name, function.LatestVersion, req)
+	res, timeline, err := s.cfg.Invoker.Invoke(ctx, ref.Account, ref.Name, ref.Qualifier, req)
 	if err != nil {
 		return err
 	}

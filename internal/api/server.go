@@ -23,8 +23,18 @@ import (
 	"hearth/internal/sigv4"
 )
 
-// Functions is the control plane, as the API needs it. Its errors are
+// Control is the control plane, as the API needs it. Its errors are
 // *awserr.Error, or faults.
+type Control interface {
+	Functions
+	Versions
+	Aliases
+	Concurrency
+	Permissions
+	Settings
+}
+
+// Functions is what the control plane does with functions as a whole.
 type Functions interface {
 	Create(ctx context.Context, req function.CreateRequest) (*function.Record, error)
 	UpdateCode(ctx context.Context, req function.CodeUpdate) (*function.Record, error)
@@ -38,7 +48,7 @@ type Functions interface {
 	Untag(ctx context.Context, account, name string, keys []string) error
 	// OpenCode opens the archive of the record's latest configuration.
 	OpenCode(ctx context.Context, record *function.Record) (io.ReadSeekCloser, error)
-	Usage(ctx context.Context, account string) (functions int, codeBytes int64, err error)
+	Usage(ctx context.Context, account string) (function.Usage, error)
 }
 
 // Invoker is the frontend of the invoke path. Its errors are *awserr.Error.
@@ -50,9 +60,13 @@ type Invoker interface {
 
 // Config is what a server needs.
 type Config struct {
-	Functions Functions
+	Functions Control
 	Invoker   Invoker
-	Keys      sigv4.Keys
+	// Provisioner knows of environments that are initialised ahead.
+	Provisioner Provisioner
+	Keys        sigv4.Keys
+	// Access decides what callers may do.
+	Access Access
 	// Region is the one region served.
 	Region string
 	// Runtimes are the managed runtimes that can be built here.
@@ -79,7 +93,7 @@ func (c *Config) validate() error {
 		missing bool
 		name    string
 	}{
-		{c.Functions == nil, "Functions"}, {c.Invoker == nil, "Invoker"}, {c.Keys == nil, "Keys"},
+		{c.Functions == nil, "Functions"}, {c.Invoker == nil, "Invoker"}, {c.Provisioner == nil, "Provisioner"}, {c.Keys == nil, "Keys"}, {c.Access == nil, "Access"},
 		{c.Region == "", "Region"}, {c.Concurrency <= 0, "Concurrency"}, {c.Log == nil, "Log"},
 	} {
 		if p.missing {
@@ -105,6 +119,7 @@ type Server struct {
 	router   *router
 	encoder  *encoder
 	handlers map[string]handler
+	policies policyCache
 }
 
 // New makes a server.
@@ -220,6 +235,9 @@ func (s *Server) operate(c *call, m match, query url.Values, body []byte) error 
 		return err
 	}
 	if err := validate(m.op, in); err != nil {
+		return err
+	}
+	if err := s.authorize(c.r.Context(), c, in); err != nil {
 		return err
 	}
 	out, err := h(c.r.Context(), c, in)

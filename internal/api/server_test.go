@@ -101,8 +101,7 @@ func TestTamperedBody(t *testing.T) {
 
 func TestNotServed(t *testing.T) {
 	b := start(t)
-	failed(t, b.send(t, "POST", "/2015-03-31/functions/hi/versions", "{}"), 501, "NotImplementedException", "PublishVersion is not supported yet by this version of Hearth.")
-	failed(t, b.send(t, "GET", "/2018-10-31/layers?find=LayerVersion&Arn=x", ""), 501, "NotImplementedException", "GetLayerVersionByArn is not supported yet by this version of Hearth.")
+	failed(t, b.send(t, "GET", "/2025-11-30/capacity-providers", ""), 501, "NotImplementedException", "ListCapacityProviders is not supported yet by this version of Hearth.")
 	failed(t, b.send(t, "GET", "/nothing/here", ""), 404, "UnknownOperationException", "No operation of Lambda's API has this method and path: GET /nothing/here")
 	served := map[string]bool{"Invoke": true}
 	for name := range b.server.handlers {
@@ -221,7 +220,7 @@ func TestCodeLink(t *testing.T) {
 		t.Errorf("after ten minutes: %v", got)
 	}
 	clock = now
-	if got := do(t, unsigned(t, "GET", strings.Replace(url, "/hi/", "/ho/", 1))); got.status != 403 {
+	if got := do(t, unsigned(t, "GET", strings.Replace(url, "/hi:", "/ho:", 1))); got.status != 403 {
 		t.Errorf("another function: %v", got)
 	}
 	if got := do(t, unsigned(t, "DELETE", url)); got.status != 403 {

@@ -50,7 +50,7 @@ func (s *Server) tagResource(ctx context.Context, c *call, in *lambda.TagResourc
 	if err := checkTags(record.Tags, in.Tags); err != nil {
 		return nil, err
 	}
-	return nil, s.cfg.Functions.Tag(ctx, c.AccountID, record.Name, in.Tags)
+	return nil, s.cfg.Functions.Tag(ctx, record.Account, record.Name, in.Tags)
 }
 
 func (s *Server) untagResource(ctx context.Context, c *call, in *lambda.UntagResourceInput) (smithy.Serializable, error) {
@@ -58,7 +58,7 @@ func (s *Server) untagResource(ctx context.Context, c *call, in *lambda.UntagRes
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.cfg.Functions.Untag(ctx, c.AccountID, record.Name, in.TagKeys)
+	return nil, s.cfg.Functions.Untag(ctx, record.Account, record.Name, in.TagKeys)
 }
 
 // tagged finds the function that a resource ARN names.
@@ -73,7 +73,7 @@ func (s *Server) tagged(ctx context.Context, c *call, resource string) (*functio
 	if ref.Qualifier != "" {
 		return nil, badValue("Tags on function aliases and versions are not supported. Please specify a function ARN.")
 	}
-	return s.cfg.Functions.Get(ctx, c.AccountID, ref.Name)
+	return s.cfg.Functions.Get(ctx, ref.Account, ref.Name)
 }
 
 // checkTags checks tags that are to be added to those there are.

@@ -27,7 +27,6 @@ func unsupportedInCreate(in *lambda.CreateFunctionInput) error {
 	code := in.Code
 	if err := refuse(
 		field{"PackageType Image", in.PackageType == types.PackageTypeImage},
-		field{"Publish", in.Publish},
 		field{"PublishTo", in.PublishTo != ""},
 		field{"CodeSigningConfigArn", str(in.CodeSigningConfigArn) != ""},
 		field{"TenancyConfig", in.TenancyConfig != nil},
@@ -37,20 +36,18 @@ func unsupportedInCreate(in *lambda.CreateFunctionInput) error {
 	if err := unsupportedCode(code.S3Bucket, code.S3Key, code.S3ObjectVersion, code.ImageUri, code.SourceKMSKeyArn); err != nil {
 		return err
 	}
-	return unsupportedConfig(in.Layers, in.VpcConfig, in.FileSystemConfigs, in.DeadLetterConfig, in.KMSKeyArn,
-		in.ImageConfig, in.SnapStart, in.DurableConfig, in.CapacityProviderConfig)
+	return unsupportedConfig(in.Layers, in.KMSKeyArn, in.ImageConfig, in.DurableConfig, in.CapacityProviderConfig)
 }
 
 func unsupportedInCodeUpdate(in *lambda.UpdateFunctionCodeInput) error {
-	if err := refuse(field{"Publish", in.Publish}, field{"PublishTo", in.PublishTo != ""}); err != nil {
+	if err := refuse(field{"PublishTo", in.PublishTo != ""}); err != nil {
 		return err
 	}
 	return unsupportedCode(in.S3Bucket, in.S3Key, in.S3ObjectVersion, in.ImageUri, in.SourceKMSKeyArn)
 }
 
 func unsupportedInConfigUpdate(in *lambda.UpdateFunctionConfigurationInput) error {
-	return unsupportedConfig(in.Layers, in.VpcConfig, in.FileSystemConfigs, in.DeadLetterConfig, in.KMSKeyArn,
-		in.ImageConfig, in.SnapStart, in.DurableConfig, in.CapacityProviderConfig)
+	return unsupportedConfig(in.Layers, in.KMSKeyArn, in.ImageConfig, in.DurableConfig, in.CapacityProviderConfig)
 }
 
 func unsupportedCode(bucket, key, version, image, kms *string) error {
@@ -63,16 +60,11 @@ func unsupportedCode(bucket, key, version, image, kms *string) error {
 	)
 }
 
-func unsupportedConfig(layers []string, vpc *types.VpcConfig, files []types.FileSystemConfig, dlq *types.DeadLetterConfig, kms *string,
-	image *types.ImageConfig, snap *types.SnapStart, durable *types.DurableConfig, capacity *types.CapacityProviderConfig) error {
+func unsupportedConfig(layers []string, kms *string, image *types.ImageConfig, durable *types.DurableConfig, capacity *types.CapacityProviderConfig) error {
 	return refuse(
 		field{"Layers", len(layers) > 0},
-		field{"VpcConfig", vpc != nil && len(vpc.SubnetIds)+len(vpc.SecurityGroupIds) > 0},
-		field{"FileSystemConfigs", len(files) > 0},
-		field{"DeadLetterConfig", dlq != nil && str(dlq.TargetArn) != ""},
 		field{"KMSKeyArn", str(kms) != ""},
 		field{"ImageConfig", image != nil && (len(image.Command)+len(image.EntryPoint) > 0 || str(image.WorkingDirectory) != "")},
-		field{"SnapStart", snap != nil && snap.ApplyOn != "" && snap.ApplyOn != types.SnapStartApplyOnNone},
 		field{"DurableConfig", durable != nil},
 		field{"CapacityProviderConfig", capacity != nil},
 	)

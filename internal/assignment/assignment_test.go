@@ -15,6 +15,19 @@ import (
 	"hearth/internal/placement"
 )
 
+// functions are the functions and versions that assignment can look up.
+type functions map[string]*function.Record
+
+func (f functions) Lookup(_, name string) (*function.Record, bool) {
+	r, ok := f[name]
+	return r, ok
+}
+
+func (f functions) Version(_, name, version string) (*function.Record, bool) {
+	r, ok := f[name+":"+version]
+	return r, ok
+}
+
 // fakeWorker starts environments after a delay, in simulated time.
 type fakeWorker struct {
 	mu      sync.Mutex
@@ -24,6 +37,9 @@ type fakeWorker struct {
 	starts  int
 	most    int // the largest number of starts at once
 	now     int
+	// initFails has functions fail to initialise.
+	initFails   bool
+	provisioned int // starts that were for provisioned concurrency
 }
 
 func (w *fakeWorker) Start(ctx context.Context, s *environment.Start) (*environment.Started, error) {
@@ -41,7 +57,10 @@ func (w *fakeWorker) Start(ctx context.Context, s *environment.Start) (*environm
 		return nil, fail
 	}
 	w.running[s.ID] = s.Record
-	return &environment.Started{Init: delay}, nil
+	if s.Provisioned {
+		w.provisioned++
+	}
+	return &environment.Started{Init: delay, InitFailed: w.initFails}, nil
 }
 
 func (w *fakeWorker) Stop(_ context.Context, id environment.ID) error {
@@ -73,6 +92,9 @@ func run(t *testing.T, cfg Config, capacityMB int, test func(rig)) {
 		}
 		p.Heartbeat(placement.Status{Worker: "w", CapacityMB: capacityMB})
 		cfg.Placer = p
+		if cfg.Functions == nil {
+			cfg.Functions = functions{}
+		}
 		cfg.Worker = func(environment.WorkerID) Worker { return w }
 		n := 0
 		var mu sync.Mutex
@@ -101,7 +123,7 @@ func run(t *testing.T, cfg Config, capacityMB int, test func(rig)) {
 }
 
 func record(uid string, generation uint64) *function.Record {
-	return &function.Record{UID: uid, Generation: generation, Serving: &function.Config{MemorySize: 128}}
+	return &function.Record{UID: uid, Generation: generation, Latest: &function.Config{}, Serving: &function.Config{MemorySize: 128}}
 }
 
 func (r rig) acquire(rec *function.Record) environment.Lease {

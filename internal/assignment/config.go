@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hearth/internal/environment"
+	"hearth/internal/function"
 )
 
 // Placer grants places on workers.
@@ -26,9 +27,16 @@ type Worker interface {
 	Stop(context.Context, environment.ID) error
 }
 
+// Functions finds functions and versions in memory.
+type Functions interface {
+	Lookup(account, name string) (*function.Record, bool)
+	Version(account, name, version string) (*function.Record, bool)
+}
+
 // Config is what a Service needs; zero fields take their defaults.
 type Config struct {
-	Placer Placer
+	Placer    Placer
+	Functions Functions
 	// Worker finds a worker by its id.
 	Worker func(environment.WorkerID) Worker
 	Log    *slog.Logger
@@ -90,8 +98,8 @@ func (c *Config) fill() error {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	if c.Placer == nil || c.Worker == nil {
-		return errors.New("assignment: a placer and workers are needed")
+	if c.Placer == nil || c.Worker == nil || c.Functions == nil {
+		return errors.New("assignment: a placer, workers and functions are needed")
 	}
 	if c.Partitions < 1 || c.StartsPerFunction < 1 || c.Starts < 1 || c.ScalingRate < 1 {
 		return fmt.Errorf("assignment: partitions (%d), starts per function (%d), starts (%d) and scaling rate (%d) must be at least 1",

@@ -13,7 +13,7 @@ import (
 
 // launch gets a place for an environment and starts it there, making room
 // where it must.
-func (s *Service) launch(ctx context.Context, e *env, rec *function.Record) (*environment.Started, error) {
+func (s *Service) launch(ctx context.Context, e *env, rec *function.Record, provisioned bool) (*environment.Started, error) {
 	select {
 	case s.starts <- struct{}{}:
 		defer func() { <-s.starts }()
@@ -25,7 +25,7 @@ func (s *Service) launch(ctx context.Context, e *env, rec *function.Record) (*en
 		return nil, err
 	}
 	started, err := s.cfg.Worker(grant.Worker).Start(ctx, &environment.Start{
-		ID: e.id, Epoch: s.cfg.Epoch, Record: rec, LeaseEnd: grant.LeaseEnd,
+		ID: e.id, Epoch: s.cfg.Epoch, Record: rec, LeaseEnd: grant.LeaseEnd, Provisioned: provisioned,
 	})
 	if err != nil {
 		s.cfg.Placer.Return(e.id)

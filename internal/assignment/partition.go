@@ -31,6 +31,15 @@ type pool struct {
 	// starting counts environments on their way for the newest generation.
 	starting int
 
+	// live counts the environments of the newest generation that are not near
+	// their end.
+	live int
+	// provisioned is how many environments of rec are kept initialised.
+	provisioned      int
+	rec              *function.Record
+	provisionRetry   time.Time
+	provisionFailure string
+
 	// window is when the scaling window began, started how many starts it saw.
 	window  time.Time
 	started int
@@ -49,6 +58,8 @@ type env struct {
 
 	busy      bool
 	idleSince time.Time
+	// counted says that the environment is one of its pool's live ones.
+	counted bool
 }
 
 // waiter is an invoke that waits for an environment.
@@ -118,6 +129,11 @@ func (p *partition) pool(rec *function.Record) *pool {
 // advance retires what the pool holds of older generations.
 func (p *partition) advance(pl *pool, generation uint64) {
 	pl.generation = generation
+	for _, e := range p.envs {
+		if e.key.UID == pl.uid {
+			p.discount(e)
+		}
+	}
 	pl.failures, pl.retryAt, pl.failure = 0, time.Time{}, nil
 	for _, e := range pl.idle {
 		p.retireLocked(e)
@@ -154,7 +170,7 @@ func (p *partition) lease(e *env) environment.Lease {
 // startMore starts environments until every waiter has one on its way or a
 // limit is reached; waiters beyond the scaling rate are refused.
 func (p *partition) startMore(pl *pool, now time.Time) {
-	for pl.starting < len(pl.waiters) && pl.starting < p.svc.cfg.StartsPerFunction {
+	for pl.starting < max(len(pl.waiters), pl.missing(now)) && pl.starting < p.svc.cfg.StartsPerFunction {
 		if pl.failures > 1 && pl.starting > 0 {
 			return // a failing init is tried one at a time
 		}
@@ -162,33 +178,45 @@ func (p *partition) startMore(pl *pool, now time.Time) {
 			pl.window, pl.started = now, 0
 		}
 		if pl.started >= p.svc.cfg.ScalingRate {
+			if len(pl.waiters) == 0 {
+				return // what is provisioned waits for the next window
+			}
 			p.answerFirst(pl, answer{err: awserr.Throttled(awserr.ReasonConcurrentInvocationLimit)})
 			continue
 		}
 		pl.started++
 		pl.starting++
-		// The newest record among the waiters is what is worth starting.
-		rec := pl.waiters[len(pl.waiters)-1].rec
-		p.svc.wg.Go(func() { p.start(pl, rec) })
+		rec := pl.rec
+		if n := len(pl.waiters); n > 0 {
+			// The newest record among the waiters is what is worth starting.
+			rec = pl.waiters[n-1].rec
+		}
+		provisioned := pl.live+pl.starting <= pl.provisioned
+		p.svc.wg.Go(func() { p.start(pl, rec, provisioned) })
 	}
 }
 
 // start brings one environment up and hands it on.
-func (p *partition) start(pl *pool, rec *function.Record) {
+func (p *partition) start(pl *pool, rec *function.Record, provisioned bool) {
 	e := &env{id: p.svc.cfg.NewID(), key: rec.Key()}
-	started, err := p.svc.launch(p.svc.ctx, e, rec)
+	started, err := p.svc.launch(p.svc.ctx, e, rec, provisioned)
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pl.starting--
 	now := time.Now()
+	useful := p.noteProvisioned(pl, started, err, now)
 	if err != nil {
 		p.answerFirst(pl, answer{err: err})
 		p.startMore(pl, now)
 		return
 	}
 	p.envs[e.id] = e
-	if p.stopped || e.key.Generation < pl.generation {
+	if e.key.Generation == pl.generation {
+		e.counted = true
+		pl.live++
+	}
+	if p.stopped || !useful || e.key.Generation < pl.generation {
 		p.retireLocked(e)
 		p.startMore(pl, now)
 		return
@@ -208,6 +236,14 @@ func (p *partition) offer(pl *pool, e *env, cold *environment.Started, now time.
 	}
 	e.busy, e.idleSince = false, now
 	pl.idle = append(pl.idle, e)
+}
+
+// discount takes an environment out of its pool's live ones.
+func (p *partition) discount(e *env) {
+	if e.counted {
+		e.counted = false
+		p.pools[e.key.UID].live--
+	}
 }
 
 func (p *partition) answerFirst(pl *pool, a answer) {

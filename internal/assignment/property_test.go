@@ -26,7 +26,7 @@ func TestInvariants(t *testing.T) {
 		w := newInstantWorker()
 		p, _ := placement.New(placement.Config{})
 		p.Heartbeat(placement.Status{Worker: "w", CapacityMB: 5 * 128})
-		s, err := New(Config{Placer: p, Worker: func(environment.WorkerID) Worker { return w }, Partitions: 2})
+		s, err := New(Config{Placer: p, Functions: functions{}, Worker: func(environment.WorkerID) Worker { return w }, Partitions: 2})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +90,7 @@ func BenchmarkWarmPick(b *testing.B) {
 	w := newInstantWorker()
 	p, _ := placement.New(placement.Config{})
 	p.Heartbeat(placement.Status{Worker: "w", CapacityMB: 1 << 20})
-	s, err := New(Config{Placer: p, Worker: func(environment.WorkerID) Worker { return w }})
+	s, err := New(Config{Placer: p, Functions: functions{}, Worker: func(environment.WorkerID) Worker { return w }})
 	if err != nil {
 		b.Fatal(err)
 	}

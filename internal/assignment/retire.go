@@ -14,6 +14,7 @@ func (p *partition) retireLocked(e *env) {
 		return
 	}
 	delete(p.envs, e.id)
+	p.discount(e)
 	if !p.stopped {
 		p.svc.leaving.begin()
 		p.svc.wg.Go(func() { p.svc.retire(e) })
@@ -28,7 +29,7 @@ func (p *partition) expire(now time.Time) {
 	for uid, pl := range p.pools {
 		keep := pl.idle[:0]
 		for _, e := range pl.idle {
-			if now.Sub(e.idleSince) >= p.svc.cfg.IdleTimeout || p.nearEnd(e, now) {
+			if now.Sub(e.idleSince) >= p.svc.cfg.IdleTimeout && pl.spare() || p.nearEnd(e, now) {
 				p.retireLocked(e)
 				continue
 			}
@@ -36,16 +37,31 @@ func (p *partition) expire(now time.Time) {
 		}
 		clear(pl.idle[len(keep):])
 		pl.idle = keep
+		p.replaceProvisioned(pl, now)
 		if p.unused(pl, now) {
 			delete(p.pools, uid)
 		}
 	}
 }
 
+// replaceProvisioned starts what is missing of the provisioned environments,
+// and replacements of those that come near their end, while they still serve.
+func (p *partition) replaceProvisioned(pl *pool, now time.Time) {
+	if p.stopped || pl.provisioned == 0 {
+		return
+	}
+	for _, e := range pl.idle {
+		if e.leaseEnd.Sub(now) < 2*p.svc.cfg.LeaseMargin {
+			p.discount(e)
+		}
+	}
+	p.startMore(pl, now)
+}
+
 // unused says whether a pool can be forgotten: nothing refers to it, and its
 // back-off and scaling window are over.
 func (p *partition) unused(pl *pool, now time.Time) bool {
-	if len(pl.idle)+len(pl.waiters)+pl.starting > 0 || now.Before(pl.retryAt.Add(p.svc.cfg.MaxBackoff)) || now.Sub(pl.window) < 10*time.Second {
+	if len(pl.idle)+len(pl.waiters)+pl.starting+pl.provisioned > 0 || now.Before(pl.retryAt.Add(p.svc.cfg.MaxBackoff)) || now.Sub(pl.window) < 10*time.Second {
 		return false
 	}
 	for _, e := range p.envs {
@@ -116,7 +132,7 @@ func (p *partition) evictOldest() bool {
 func (p *partition) oldestPool() *pool {
 	var oldest *pool
 	for _, pl := range p.pools {
-		if len(pl.idle) > 0 && (oldest == nil || pl.idle[0].idleSince.Before(oldest.idle[0].idleSince)) {
+		if len(pl.idle) > 0 && pl.spare() && (oldest == nil || pl.idle[0].idleSince.Before(oldest.idle[0].idleSince)) {
 			oldest = pl
 		}
 	}

@@ -22,6 +22,8 @@ type Service struct {
 	// starts bounds the environments being started in the whole service.
 	starts  chan struct{}
 	leaving departures
+	// provisioning orders what provision does.
+	provisioning sync.Mutex
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -100,6 +102,7 @@ func (s *Service) Lost(uid string, id environment.ID) {
 // Changed takes note that a function has changed or is gone (now nil), so
 // that environments of an old generation end without waiting for an invoke.
 func (s *Service) Changed(old, now *function.Record) {
+	s.provision(old, now)
 	switch {
 	case now == nil && old != nil:
 		s.partition(old.UID).retireFunction(old.UID, 0)

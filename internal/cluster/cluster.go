@@ -154,7 +154,7 @@ func (h *Hearth) openWorker(ctx context.Context) (err error) {
 		return err
 	}
 	h.assignment, err = assignment.New(assignment.Config{
-		Placer: h.placement,
+		Placer: h.placement, Functions: h.catalog,
 		Worker: func(environment.WorkerID) assignment.Worker { return h.worker },
 		Log:    h.cfg.Log, Epoch: 1, IdleTimeout: h.cfg.IdleTimeout,
 		// A start is a second of work for a core or less. More of them at once
@@ -207,7 +207,7 @@ func (h *Hearth) beat() {
 func (h *Hearth) openControl(ctx context.Context) error {
 	h.control = control.New(control.Config{
 		Catalog: h.catalog, Objects: h.objects, Preparer: preparer{h},
-		Log: h.cfg.Log, Region: h.cfg.Region,
+		Log: h.cfg.Log, Region: h.cfg.Region, Limits: control.Limits{Concurrency: h.cfg.AccountConcurrency},
 	})
 	if err := h.control.Start(ctx); err != nil {
 		return err
@@ -232,7 +232,7 @@ func (h *Hearth) serve(listener net.Listener) error {
 		return err
 	}
 	handler, err := api.New(api.Config{
-		Functions: h.control, Invoker: front, Keys: keys{h.creds}, Region: h.cfg.Region,
+		Functions: h.control, Invoker: front, Provisioner: h.assignment, Keys: keys{h.creds}, Region: h.cfg.Region,
 		Runtimes: h.runtimes.Names(), RuntimeVersion: h.runtimeVersion,
 		Concurrency: h.cfg.AccountConcurrency, Log: h.cfg.Log,
 	})

@@ -65,8 +65,12 @@ func (s *Service) UpdateAlias(ctx context.Context, account, name string, up func
 	})
 }
 
-// putAlias stores what f makes of an alias, which is nil if there is none.
-func (s *Service) putAlias(ctx context.Context, account, name, alias string, f func(next *function.Record, now *function.Alias) (*function.Alias, error)) (*function.Alias, error) {
+// aliasEdit makes an alias of a function of the present one, which is nil if
+// there is none.
+type aliasEdit func(next *function.Record, now *function.Alias) (*function.Alias, error)
+
+// putAlias stores what an edit makes of an alias.
+func (s *Service) putAlias(ctx context.Context, account, name, alias string, f aliasEdit) (*function.Alias, error) {
 	r, err := s.attachWith(ctx, account, name, func(next *function.Record) ([]table.Op, error) {
 		a, err := f(next, next.Aliases[alias])
 		if err != nil {

@@ -18,8 +18,11 @@ func (s *Service) change(ctx context.Context, account, name string, f table.Edit
 	})
 }
 
+// recordEdit is an edit that comes with further operations.
+type recordEdit func(now *function.Record) (*function.Record, []table.Op, error)
+
 // changeWith is change with further operations in the same transaction.
-func (s *Service) changeWith(ctx context.Context, account, name string, f func(now *function.Record) (*function.Record, []table.Op, error)) (*function.Record, error) {
+func (s *Service) changeWith(ctx context.Context, account, name string, f recordEdit) (*function.Record, error) {
 	r, err := s.cfg.Catalog.Functions.ChangeWith(ctx, functionKey(account, name), func(now *function.Record) (*function.Record, []table.Op, error) {
 		next, ops, err := f(now)
 		if next != nil {

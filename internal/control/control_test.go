@@ -44,9 +44,8 @@ func TestLifeOfAFunction(t *testing.T) {
 	if code := st.code(t, got); !bytes.Equal(code, req.Zip) {
 		t.Fatalf("code: %d bytes, want %d", len(code), len(req.Zip))
 	}
-	functions, size, err := st.Usage(t.Context(), account)
-	if err != nil || functions != 1 || size != int64(len(req.Zip)) {
-		t.Errorf("usage: %d, %d, %v", functions, size, err)
+	if u, err := st.Usage(t.Context(), account); err != nil || u != (function.Usage{Functions: 1, CodeBytes: int64(len(req.Zip))}) {
+		t.Errorf("usage: %+v, %v", u, err)
 	}
 	if err := st.Delete(t.Context(), account, "hi"); err != nil {
 		t.Fatal(err)

@@ -25,13 +25,13 @@ func (s *Service) Create(ctx context.Context, req function.CreateRequest) (*func
 		return nil, err
 	}
 	uid := newUID()
-	up, err := s.receive(ctx, req.Account, objectKey(req.Account, uid), req.Zip, req.S3, usage{functions: 1})
+	up, err := s.receive(ctx, req.Account, objectKey(req.Account, uid), req.Zip, req.S3, function.Usage{Functions: 1})
 	if err != nil {
 		return nil, err
 	}
 	defer up.close()
 	record := s.newRecord(req, uid, up.code)
-	layers, err := s.useLayers(caller(req.Account, req.Principal), record.Latest)
+	layers, err := s.useLayers(record.Latest)
 	if err != nil {
 		return nil, up.drop(ctx, err)
 	}
@@ -88,7 +88,7 @@ func (s *Service) UpdateCode(ctx context.Context, req function.CodeUpdate) (*fun
 		return nil, err
 	}
 	uid := now.UID
-	up, err := s.receive(ctx, req.Account, objectKey(req.Account, uid), req.Zip, req.S3, usage{})
+	up, err := s.receive(ctx, req.Account, objectKey(req.Account, uid), req.Zip, req.S3, function.Usage{})
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ func (s *Service) UpdateConfig(ctx context.Context, req function.ConfigUpdate) (
 		}
 		next.Latest.Code = now.Latest.Code
 		asked = next.Latest
-		layers, err := s.useLayers(caller(req.Account, req.Principal), next.Latest)
+		layers, err := s.useLayers(next.Latest)
 		return next, layers, err
 	})
 	return r, layerGone(err, asked)

@@ -8,9 +8,9 @@ import (
 	"math"
 	"slices"
 
-	"hearth/internal/arn"
 	"hearth/internal/awserr"
 	"hearth/internal/catalog"
+	"hearth/internal/function"
 	"hearth/internal/layer"
 	"hearth/internal/table"
 )
@@ -23,7 +23,7 @@ const layerPrefix = "layers/"
 // versions: no number is ever used again.
 func (s *Service) PublishLayer(ctx context.Context, req layer.PublishRequest) (*layer.Version, error) {
 	key := layerPrefix + req.Account + "/" + req.Name + "/" + rand.Text() + ".zip"
-	up, err := s.receive(ctx, req.Account, key, req.Zip, req.S3, usage{})
+	up, err := s.receive(ctx, req.Account, key, req.Zip, req.S3, function.Usage{})
 	if err != nil {
 		return nil, err
 	}
@@ -47,23 +47,13 @@ func (s *Service) PublishLayer(ctx context.Context, req layer.PublishRequest) (*
 	})
 }
 
-// LayerVersion returns a version of a layer that the caller may use.
-func (s *Service) LayerVersion(_ context.Context, c layer.Caller, ref arn.Layer) (*layer.Version, error) {
-	v, ok := s.cfg.Catalog.LayerVersion(ref.Account, ref.Name, ref.Version)
-	switch {
-	case ref.Account != c.Account && (!ok || !v.Allows(c)):
-		// Whether it exists is not the caller's business.
-		return nil, layerDenied(c, ref)
-	case !ok:
+// LayerVersion returns a version of a layer.
+func (s *Service) LayerVersion(_ context.Context, account, name string, number int64) (*layer.Version, error) {
+	v, ok := s.cfg.Catalog.LayerVersion(account, name, number)
+	if !ok {
 		return nil, awserr.New("ResourceNotFoundException", "The resource you requested does not exist.")
 	}
 	return v, nil
-}
-
-func layerDenied(c layer.Caller, ref arn.Layer) error {
-	return awserr.New("AccessDeniedException",
-		"User: %s is not authorized to perform: %s on resource: %s because no resource-based policy allows the %s action",
-		c.Principal, layer.UseAction, ref, layer.UseAction)
 }
 
 // OpenLayer returns the archive of a version. The caller closes it.

@@ -16,19 +16,11 @@ import (
 // maxLayers is the most layers of a function.
 const maxLayers = 5
 
-// caller is who asks for layers; without a principal, the account's root.
-func caller(account, principal string) layer.Caller {
-	if principal == "" {
-		principal = "arn:aws:iam::" + account + ":root"
-	}
-	return layer.Caller{Account: account, Principal: principal}
-}
-
 // useLayers finds the layers that a configuration names and has not found yet.
 // The operations demand, in the transaction that stores the configuration,
 // that they are still there: so no archive that a record names was garbage
 // before.
-func (s *Service) useLayers(c layer.Caller, cfg *function.Config) ([]table.Op, error) {
+func (s *Service) useLayers(cfg *function.Config) ([]table.Op, error) {
 	if len(cfg.Layers) > maxLayers {
 		return nil, awserr.New("InvalidParameterValueException", "Cannot reference more than %d layers.", maxLayers)
 	}
@@ -39,7 +31,7 @@ func (s *Service) useLayers(c layer.Caller, cfg *function.Config) ([]table.Op, e
 		if l.Code.Object != "" {
 			continue // it was found when it was set
 		}
-		v, err := s.findLayer(c, l.ARN)
+		v, err := s.findLayer(l.ARN)
 		if err != nil {
 			return nil, err
 		}
@@ -56,20 +48,15 @@ func (s *Service) useLayers(c layer.Caller, cfg *function.Config) ([]table.Op, e
 }
 
 // findLayer finds a version for a function, with words other than those of
-// LayerVersion.
-func (s *Service) findLayer(c layer.Caller, name string) (*layer.Version, error) {
+// LayerVersion. Whether the caller may use it has been asked before.
+func (s *Service) findLayer(name string) (*layer.Version, error) {
 	ref, err := arn.ParseLayer(name)
-	if err != nil || ref.Account == "" {
-		return nil, awserr.New("InvalidParameterValueException", "Layer version %s does not exist.", name)
-	}
-	v, ok := s.cfg.Catalog.LayerVersion(ref.Account, ref.Name, ref.Version)
-	switch {
-	case ref.Account != c.Account && (!ok || ref.Region != s.cfg.Region || !v.Allows(c)):
-		return nil, layerDenied(c, ref)
-	case ref.Region != s.cfg.Region:
+	if err == nil && ref.Region != s.cfg.Region {
 		return nil, awserr.New("InvalidParameterValueException",
 			"Layers are not in the same region as the function. Layers are expected to be in region %s.", s.cfg.Region)
-	case !ok:
+	}
+	v, ok := s.cfg.Catalog.LayerVersion(ref.Account, ref.Name, ref.Version)
+	if err != nil || !ok {
 		return nil, awserr.New("InvalidParameterValueException", "Layer version %s does not exist.", name)
 	}
 	return v, nil

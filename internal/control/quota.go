@@ -5,13 +5,8 @@ import (
 
 	"hearth/internal/awserr"
 	"hearth/internal/catalog"
+	"hearth/internal/function"
 )
-
-// usage is what an account takes of its quotas.
-type usage struct {
-	functions int
-	codeBytes int64
-}
 
 // quota holds what changes under way will take, so that many at once cannot
 // pass a limit together.
@@ -19,31 +14,31 @@ type quota struct {
 	limits Limits
 
 	mu       sync.Mutex
-	reserved map[string]usage // by account
+	reserved map[string]function.Usage // by account
 }
 
 // reserve sets quota aside for a change, until release.
-func (s *Service) reserve(account string, want usage) (release func(), err error) {
+func (s *Service) reserve(account string, want function.Usage) (release func(), err error) {
 	q := &s.quota
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	// Measured under the lock: a change that was released is in the catalog.
 	used := measure(s.cfg.Catalog, account)
 	held := q.reserved[account]
-	if q.limits.Functions > 0 && want.functions > 0 && used.functions+held.functions+want.functions > q.limits.Functions {
+	if q.limits.Functions > 0 && want.Functions > 0 && used.Functions+held.Functions+want.Functions > q.limits.Functions {
 		return nil, awserr.New("ServiceQuotaExceededException",
 			"The account's limit of %d functions is reached. Delete a function first.", q.limits.Functions)
 	}
-	if used.codeBytes+held.codeBytes+want.codeBytes > q.limits.CodeBytes {
+	if used.CodeBytes+held.CodeBytes+want.CodeBytes > q.limits.CodeBytes {
 		return nil, awserr.New("CodeStorageExceededException", "Code storage limit exceeded.")
 	}
-	q.reserved[account] = usage{held.functions + want.functions, held.codeBytes + want.codeBytes}
+	q.reserved[account] = function.Usage{Functions: held.Functions + want.Functions, CodeBytes: held.CodeBytes + want.CodeBytes}
 	return func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		held := q.reserved[account]
-		left := usage{held.functions - want.functions, held.codeBytes - want.codeBytes}
-		if left == (usage{}) {
+		left := function.Usage{Functions: held.Functions - want.Functions, CodeBytes: held.CodeBytes - want.CodeBytes}
+		if left == (function.Usage{}) {
 			delete(q.reserved, account)
 			return
 		}
@@ -54,26 +49,27 @@ func (s *Service) reserve(account string, want usage) (release func(), err error
 // measure adds up what an account's functions, versions and layers take. An
 // archive that several of them name is stored once, and counted once. A layer
 // is counted while it has its version: functions that use it add nothing.
-func measure(c *catalog.Catalog, account string) usage {
-	var u usage
+func measure(c *catalog.Catalog, account string) function.Usage {
+	var u function.Usage
 	counted := make(map[string]bool)
 	for _, r := range c.All() {
 		if r.Account != account {
 			continue
 		}
 		if r.Version == "" {
-			u.functions++
+			u.Functions++
+			u.SetAside += r.SetAside()
 		}
 		for _, cfg := range configs(r) {
 			if !counted[cfg.Code.Object] {
 				counted[cfg.Code.Object] = true
-				u.codeBytes += cfg.Code.Size
+				u.CodeBytes += cfg.Code.Size
 			}
 		}
 	}
 	for _, v := range c.LayerVersions.All() {
 		if v.Account == account {
-			u.codeBytes += v.Code.Size
+			u.CodeBytes += v.Code.Size
 		}
 	}
 	return u

@@ -25,6 +25,8 @@ type Preparer interface {
 type Limits struct {
 	// Functions is the most functions; no limit if zero.
 	Functions int
+	// Concurrency is how many invokes can run at once; 1,000 if zero.
+	Concurrency int
 	// CodeBytes is the most bytes of code archives; AWS's 75 GB if zero.
 	CodeBytes int64
 	// Archive bounds one unpacked archive; archive.Default if zero.
@@ -39,7 +41,7 @@ type Config struct {
 	// Buckets is where code is fetched from that a request names in S3; nil if
 	// there is no S3 endpoint.
 	Buckets Buckets
-	Log      *slog.Logger
+	Log     *slog.Logger
 	// Clock is time.Now if nil.
 	Clock  func() time.Time
 	Region string
@@ -57,6 +59,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	setDefault(&c.Log, slog.New(slog.DiscardHandler), c.Log == nil)
 	setDefault(&c.Clock, time.Now, c.Clock == nil)
+	setDefault(&c.Limits.Concurrency, 1000, c.Limits.Concurrency == 0)
 	setDefault(&c.Limits.CodeBytes, 75<<30, c.Limits.CodeBytes == 0)
 	setDefault(&c.Limits.Archive, archive.Default(), c.Limits.Archive == archive.Limits{})
 	setDefault(&c.Preparers, 2, c.Preparers == 0)
@@ -79,6 +82,8 @@ type Service struct {
 	quota   quota
 	// fetching holds a token for each fetch from S3 under way.
 	fetching chan struct{}
+	// asideMu orders the changes of what functions set aside.
+	asideMu sync.Mutex
 
 	unsubscribe []func()
 	cancel      context.CancelCauseFunc
@@ -92,7 +97,7 @@ func New(cfg Config) *Service {
 		cfg:     cfg,
 		queue:   newQueue(),
 		garbage: newGarbage(cfg),
-		quota:   quota{limits: cfg.Limits, reserved: make(map[string]usage)},
+		quota:   quota{limits: cfg.Limits, reserved: make(map[string]function.Usage)},
 
 		fetching: make(chan struct{}, fetches),
 	}
@@ -174,9 +179,37 @@ func (s *Service) OpenCode(ctx context.Context, r *function.Record) (io.ReadSeek
 	return f, nil
 }
 
-// Usage returns how many functions an account has and how many bytes their
-// archives take.
-func (s *Service) Usage(_ context.Context, account string) (functions int, codeBytes int64, err error) {
-	u := measure(s.cfg.Catalog, account)
-	return u.functions, u.codeBytes, nil
+// ListVersions is List with the published versions behind each function.
+func (s *Service) ListVersions(_ context.Context, account string, after function.Ref, limit int) (records []*function.Record, next function.Ref, err error) {
+	if limit < 1 {
+		return nil, next, fmt.Errorf("list functions: limit %d", limit)
+	}
+	if after.Name != "" {
+		records = s.versionsBehind(account, after, limit+1)
+	}
+	for name := after.Name; len(records) <= limit; {
+		functions := s.cfg.Catalog.Functions.List(account, "", name, 1)
+		if len(functions) == 0 {
+			return records, next, nil
+		}
+		name = functions[0].Name
+		records = append(records, functions[0])
+		records = append(records, s.versionsBehind(account, function.Ref{Name: name}, limit+1-len(records))...)
+	}
+	records = records[:limit]
+	last := records[limit-1]
+	return records, function.Ref{Name: last.Name, Version: last.Version}, nil
+}
+
+func (s *Service) versionsBehind(account string, after function.Ref, limit int) []*function.Record {
+	from := ""
+	if after.Version != "" {
+		from = catalog.VersionKey(account, after.Name, after.Version).Name
+	}
+	return s.cfg.Catalog.Versions.List(account, catalog.VersionsOf(after.Name), from, limit)
+}
+
+// Usage returns what an account takes of its quotas.
+func (s *Service) Usage(_ context.Context, account string) (function.Usage, error) {
+	return measure(s.cfg.Catalog, account), nil
 }

@@ -38,7 +38,7 @@ type upload struct {
 
 // receive takes an archive for account, from the request or from S3, checks it
 // and sets quota aside for it and for what else the change needs.
-func (s *Service) receive(ctx context.Context, account, key string, zip []byte, from *function.S3Object, also usage) (*upload, error) {
+func (s *Service) receive(ctx context.Context, account, key string, zip []byte, from *function.S3Object, also function.Usage) (*upload, error) {
 	if from != nil {
 		return s.fetch(ctx, account, key, *from, also)
 	}
@@ -47,7 +47,7 @@ func (s *Service) receive(ctx context.Context, account, key string, zip []byte, 
 		return nil, err
 	}
 	code.Object = key
-	also.codeBytes += code.Size
+	also.CodeBytes += code.Size
 	release, err := s.reserve(account, also)
 	if err != nil {
 		return nil, err
@@ -57,7 +57,7 @@ func (s *Service) receive(ctx context.Context, account, key string, zip []byte, 
 
 // fetch streams an archive from S3 into the store and checks it there: it may
 // be five times as large as one in a request.
-func (s *Service) fetch(ctx context.Context, account, key string, from function.S3Object, also usage) (_ *upload, err error) {
+func (s *Service) fetch(ctx context.Context, account, key string, from function.S3Object, also function.Usage) (_ *upload, err error) {
 	if s.cfg.Buckets == nil {
 		return nil, awserr.New("InvalidParameterValueException",
 			"Code from S3 needs an S3 endpoint, and this Hearth has none. Start it with hearth up --s3-endpoint URL, or send the code as ZipFile.")
@@ -77,9 +77,9 @@ func (s *Service) fetch(ctx context.Context, account, key string, from function.
 	if object.Size >= limit {
 		return nil, archiveError(archive.ErrTooLarge, s.cfg.Limits.Archive)
 	}
-	also.codeBytes += object.Size
+	also.CodeBytes += object.Size
 	if object.Size < 0 {
-		also.codeBytes += 1 + limit
+		also.CodeBytes += 1 + limit
 	}
 	u := &upload{s: s, code: function.Code{Object: key}}
 	if u.release, err = s.reserve(account, also); err != nil {
@@ -143,7 +143,7 @@ func (m *measured) Read(p []byte) (int, error) {
 		m.failed = archive.ErrTooLarge
 		return 0, m.failed
 	}
-	_, _ = m.hash.Write(p[:n]) // a hash never fails
+	_, _ = m.hash.Write(p[:n])       // a hash never fails
 	if err != nil && err != io.EOF { //nolint:errorlint // Read returns io.EOF itself
 		m.failed = err
 	}

@@ -55,6 +55,7 @@ const (
 	lockFile        = "lock"
 	credentialsFile = "credentials"
 	endpointFile    = "endpoint"
+	keyringFile     = "keyring"
 )
 
 // subdirs are the directories that services keep their data in.
@@ -257,6 +258,9 @@ func (d *Dir) Runtimes() string { return d.join("runtimes") }
 
 // Worker is the worker's directory; all in it can be made again.
 func (d *Dir) Worker() string { return d.join("worker") }
+
+// Keyring is the file of the master keys.
+func (d *Dir) Keyring() SecretFile { return SecretFile{dir: d.path, name: keyringFile} }
 
 // Logs is the directory of function logs.
 func (d *Dir) Logs() string { return d.join("logs") }

@@ -14,7 +14,7 @@ import (
 const (
 	tempPrefix = ".tmp-"
 	// maxSmall is more than any file that is read whole may have.
-	maxSmall = 16 << 10
+	maxSmall = 256 << 10
 )
 
 // writeFile replaces a file in one step and durably, readable by its owner.

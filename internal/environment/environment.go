@@ -33,6 +33,8 @@ type Start struct {
 	// than the environment has seen.
 	Epoch  uint64
 	Record *function.Record // Serving is what runs
+	// Provisioned says that it is initialised ahead of any invoke.
+	Provisioned bool
 	// LeaseEnd is when the environment's life ends; fixed at its creation.
 	LeaseEnd time.Time
 }

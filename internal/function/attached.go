@@ -125,22 +125,23 @@ func (a *Attached) SetAside() int {
 	return n
 }
 
-func (a Attached) clone() Attached {
-	a.Aliases = cloneEach(a.Aliases, func(x Alias) Alias { x.Weights = maps.Clone(x.Weights); return x })
-	a.Policies = cloneEach(a.Policies, same)
-	a.URLs = cloneEach(a.URLs, func(u URL) URL {
+func (a *Attached) clone() Attached {
+	c := *a
+	c.Aliases = cloneEach(a.Aliases, func(x Alias) Alias { x.Weights = maps.Clone(x.Weights); return x })
+	c.Policies = cloneEach(a.Policies, same)
+	c.URLs = cloneEach(a.URLs, func(u URL) URL {
 		if u.CORS != nil {
-			c := *u.CORS
-			c.AllowHeaders, c.AllowMethods = slices.Clone(c.AllowHeaders), slices.Clone(c.AllowMethods)
-			c.AllowOrigins, c.ExposeHeaders = slices.Clone(c.AllowOrigins), slices.Clone(c.ExposeHeaders)
-			u.CORS = &c
+			cors := *u.CORS
+			cors.AllowHeaders, cors.AllowMethods = slices.Clone(cors.AllowHeaders), slices.Clone(cors.AllowMethods)
+			cors.AllowOrigins, cors.ExposeHeaders = slices.Clone(cors.AllowOrigins), slices.Clone(cors.ExposeHeaders)
+			u.CORS = &cors
 		}
 		return u
 	})
-	a.Provisioned = cloneEach(a.Provisioned, same)
-	a.EventInvoke = cloneEach(a.EventInvoke, same)
-	a.RuntimeRules = cloneEach(a.RuntimeRules, same)
-	return a
+	c.Provisioned = cloneEach(a.Provisioned, same)
+	c.EventInvoke = cloneEach(a.EventInvoke, same)
+	c.RuntimeRules = cloneEach(a.RuntimeRules, same)
+	return c
 }
 
 func same[T any](v T) T { return v }

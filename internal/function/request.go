@@ -5,16 +5,14 @@ package function
 type CreateRequest struct {
 	Account string
 	Name    string
-	// Config is complete but for Code, which the control plane sets.
+	// Config is complete but for Code, and the Code of its layers, which the
+	// control plane sets.
 	Config Config
 	// Zip is the code archive as uploaded, or nil if it is to be fetched from
 	// S3.
 	Zip  []byte
 	S3   *S3Object
 	Tags map[string]string
-	// Principal is the caller's ARN. Layers in Config have no Code yet: the
-	// control plane finds them, and sets it.
-	Principal string
 	// Publish makes version 1 of the function at once.
 	Publish bool
 	// DryRun checks everything and changes nothing; the record that comes
@@ -49,12 +47,21 @@ type ConfigUpdate struct {
 	// do nothing else. An error from it is returned to the caller unchanged.
 	// Layers that it sets have no Code: the control plane finds them.
 	Apply func(*Config) error
-	// Principal is the caller's ARN.
-	Principal string
 }
 
 // S3Object names an archive in a bucket.
 type S3Object struct{ Bucket, Key, Version string }
+
+// Ref names a function, or with a version number one of its versions.
+type Ref struct{ Name, Version string }
+
+// Usage is what an account takes of its quotas.
+type Usage struct {
+	Functions int
+	CodeBytes int64
+	// SetAside is the concurrency that functions have reserved or provisioned.
+	SetAside int
+}
 
 // PublishRequest asks the control plane to publish a version.
 type PublishRequest struct {

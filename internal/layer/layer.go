@@ -73,12 +73,3 @@ type PublishRequest struct {
 	Zip []byte
 	S3  *function.S3Object
 }
-
-// Caller is who asks for a version of a layer.
-type Caller struct {
-	Account string
-	// Principal is the caller's ARN.
-	Principal string
-	// Organization is the account's organization, or empty.
-	Organization string
-}

@@ -29,15 +29,16 @@ var layers = []layer{
 	{name: "domain", packages: []string{
 		"internal/archive", "internal/catalog", "internal/cgroup", "internal/datadir",
 		"internal/deploy", "internal/doctor", "internal/etcd", "internal/guest/...",
-		"internal/lint", "internal/logstore", "internal/managedruntime", "internal/mount",
-		"internal/netns", "internal/objectstore", "internal/osthread", "internal/s3", "internal/sandbox/...",
-		"internal/scratch", "internal/table", "runtimes",
+		"internal/keyring", "internal/lint", "internal/logstore", "internal/managedruntime",
+		"internal/mount", "internal/netns", "internal/objectstore", "internal/osthread",
+		"internal/policy", "internal/s3", "internal/sandbox/...", "internal/scratch", "internal/table",
+		"runtimes",
 	}},
 	// Services meet only through interfaces that the caller owns: each can
 	// become a process, and most will.
 	{name: "service", apart: true, packages: []string{
 		"internal/api", "internal/assignment", "internal/control", "internal/counting",
-		"internal/frontend", "internal/placement", "internal/worker",
+		"internal/frontend", "internal/kms", "internal/placement", "internal/worker",
 	}},
 	{name: "wiring", packages: []string{"internal/cluster"}},
 	{name: "command", packages: []string{"internal/bench", "internal/cli"}},

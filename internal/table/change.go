@@ -84,7 +84,8 @@ func (t *Table[T]) ChangeWith(ctx context.Context, k Key, f func(now *T) (*T, []
 			return nil, err
 		}
 		if next == now.record && len(also) == 0 {
-			return next, nil
+			// It may be another's change, which the table is yet to see.
+			return next, t.WaitRevision(ctx, now.revision)
 		}
 		other, err := t.commit(ctx, k, now, next, also)
 		if err != nil {

@@ -1,11 +1,13 @@
 package table
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func TestChange(t *testing.T) {
@@ -143,4 +145,34 @@ func TestChangeWith(t *testing.T) {
 	if err := with("5", o.Delete(y)); err != nil || len(o.All()) != 0 {
 		t.Errorf("left: %q, %v", names(o.All()), err)
 	}
+}
+
+// TestChangeThatFindsItsWorkDone is given another's record, which its table is
+// yet to see: a lookup after the change must find it.
+func TestChangeThatFindsItsWorkDone(t *testing.T) {
+	client := startEtcd(t)
+	cfg := config(client)
+	cfg.WriteTimeout = 10 * time.Second
+	c := New(cfg)
+	revision := write(t, client, "a", record("a"))
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Change(t.Context(), Key{account, "a"}, func(now *thing) (*thing, error) {
+			if now != nil {
+				return now, nil
+			}
+			return record("a"), nil
+		})
+		if _, ok := c.Lookup(Key{account, "a"}); err == nil && !ok {
+			err = errors.New("not there after the change")
+		}
+		done <- err
+	}()
+	ctx, cancel := context.WithCancel(t.Context())
+	go c.run(ctx, revision-1)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	cancel()
+	<-c.done
 }

@@ -18,6 +18,8 @@ type report struct {
 	image Image
 	sink  *sink
 	json  bool
+	// initialization is AWS's word for why the environment was started.
+	initialization string
 }
 
 // usage is what REPORT tells about an invoke.
@@ -57,7 +59,7 @@ func (u usage) status() (string, string) {
 func (r *report) initStart(at time.Time) {
 	if r.json {
 		r.event(at, "", "platform.initStart", map[string]any{
-			"initializationType": "on-demand", "phase": "init",
+			"initializationType": r.initialization, "phase": "init",
 			"runtimeVersion": r.image.Version, "runtimeVersionArn": r.image.ARN,
 			"functionName": r.rec.Name, "functionVersion": r.rec.VersionName(),
 		})
@@ -73,7 +75,7 @@ func (r *report) initFailed(at time.Time, phase, requestID string, rep *controls
 	}
 	if r.json {
 		r.event(at, requestID, "platform.initReport", map[string]any{
-			"initializationType": "on-demand", "phase": phase, "status": status, "errorType": rep.ErrorType,
+			"initializationType": r.initialization, "phase": phase, "status": status, "errorType": rep.ErrorType,
 			"metrics": map[string]any{"durationMs": round(rep.Duration)},
 		})
 		return

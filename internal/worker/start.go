@@ -66,7 +66,7 @@ func (e *env) assign(ctx context.Context) error {
 	rec, cfg := e.start.Record, e.start.Record.Serving
 	group, stream := cfg.LogGroup, logStream(time.Now(), rec.VersionName())
 	e.logs.assign(e.w.cfg.Logs, group, stream)
-	e.report = report{rec: rec, image: e.image.Image, sink: e.logs, json: cfg.LogFormat == "JSON"}
+	e.report = report{rec: rec, image: e.image.Image, sink: e.logs, json: cfg.LogFormat == "JSON", initialization: initialization(e.start)}
 
 	scratch := e.scratch
 	if cfg.EphemeralStorage != defaultScratchMB {
@@ -91,7 +91,7 @@ func (e *env) assign(ctx context.Context) error {
 	err := e.session.Assign(ctx, &controlstream.Assignment{
 		FunctionName: rec.Name, FunctionVersion: rec.VersionName(), AccountID: rec.Account, Handler: cfg.Handler,
 		CustomerEnv: cfg.Environment,
-		PlatformEnv: platformEnv(rec, e.w.cfg.Region, group, stream),
+		PlatformEnv: platformEnv(e.start, e.w.cfg.Region, group, stream),
 		Mounts: []controlstream.Mount{
 			{Source: sandbox.LateDir + "/task", Target: "/var/task", ReadOnly: true},
 			{Source: sandbox.LateDir + "/tmp", Target: "/tmp"},

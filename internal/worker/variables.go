@@ -4,22 +4,22 @@ import (
 	"strconv"
 	"strings"
 
-	"hearth/internal/function"
+	"hearth/internal/environment"
 )
 
 // platformEnv is the variables that tell a runtime which function it is to
 // serve. Names and values are those of AWS's documentation, "Defined runtime
 // environment variables"; hearth-init adds those that are the same for every
 // function, and knows which of them the customer's own may replace.
-func platformEnv(rec *function.Record, region, group, stream string) map[string]string {
-	cfg := rec.Serving
+func platformEnv(start *environment.Start, region, group, stream string) map[string]string {
+	rec, cfg := start.Record, start.Record.Serving
 	env := map[string]string{
 		"AWS_REGION":                      region,
 		"AWS_DEFAULT_REGION":              region,
 		"AWS_LAMBDA_FUNCTION_NAME":        rec.Name,
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(cfg.MemorySize),
 		"AWS_LAMBDA_FUNCTION_VERSION":     rec.VersionName(),
-		"AWS_LAMBDA_INITIALIZATION_TYPE":  "on-demand",
+		"AWS_LAMBDA_INITIALIZATION_TYPE":  initialization(start),
 		"AWS_LAMBDA_LOG_GROUP_NAME":       group,
 		"AWS_LAMBDA_LOG_STREAM_NAME":      stream,
 	}
@@ -34,4 +34,12 @@ func platformEnv(rec *function.Record, region, group, stream string) map[string]
 		}
 	}
 	return env
+}
+
+// initialization is AWS's word for why an environment was started.
+func initialization(start *environment.Start) string {
+	if start.Provisioned {
+		return "provisioned-concurrency"
+	}
+	return "on-demand"
 }

@@ -1,0 +1,131 @@
+package api
+
+import (
+	"context"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/aws/smithy-go"
+
+	"hearth/internal/arn"
+	"hearth/internal/function"
+)
+
+// Aliases is what the control plane does with aliases.
+type Aliases interface {
+	CreateAlias(ctx context.Context, account, name string, alias function.Alias) (*function.Alias, error)
+	UpdateAlias(ctx context.Context, account, name string, update function.AliasUpdate) (*function.Alias, error)
+	DeleteAlias(ctx context.Context, account, name, alias string) error
+	Alias(ctx context.Context, account, name, alias string) (*function.Alias, error)
+}
+
+func (s *Server) aliasHandlers() map[string]handler {
+	return map[string]handler{
+		"CreateAlias": on(s.createAlias),
+		"DeleteAlias": on(s.deleteAlias),
+		"GetAlias":    on(s.getAlias),
+		"ListAliases": on(s.listAliases),
+		"UpdateAlias": on(s.updateAlias),
+	}
+}
+
+func (s *Server) createAlias(ctx context.Context, c *call, in *lambda.CreateAliasInput) (smithy.Serializable, error) {
+	ref, err := s.unqualified(c, *in.FunctionName)
+	if err != nil {
+		return nil, err
+	}
+	a, err := s.cfg.Functions.CreateAlias(ctx, ref.Account, ref.Name, function.Alias{
+		Name: *in.Name, Version: *in.FunctionVersion, Description: str(in.Description), Weights: weights(in.RoutingConfig),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return shownAlias(ref, a), nil
+}
+
+func (s *Server) updateAlias(ctx context.Context, c *call, in *lambda.UpdateAliasInput) (smithy.Serializable, error) {
+	ref, err := s.unqualified(c, *in.FunctionName)
+	if err != nil {
+		return nil, err
+	}
+	update := function.AliasUpdate{
+		Name: *in.Name, RevisionID: str(in.RevisionId), Version: str(in.FunctionVersion), Description: in.Description,
+	}
+	if in.RoutingConfig != nil {
+		update.Weights = new(weights(in.RoutingConfig))
+	}
+	a, err := s.cfg.Functions.UpdateAlias(ctx, ref.Account, ref.Name, update)
+	if err != nil {
+		return nil, err
+	}
+	return shownAlias(ref, a), nil
+}
+
+func weights(routing *types.AliasRoutingConfiguration) map[string]float64 {
+	if routing == nil {
+		return nil
+	}
+	return routing.AdditionalVersionWeights
+}
+
+func (s *Server) getAlias(ctx context.Context, c *call, in *lambda.GetAliasInput) (smithy.Serializable, error) {
+	ref, err := s.unqualified(c, *in.FunctionName)
+	if err != nil {
+		return nil, err
+	}
+	a, err := s.cfg.Functions.Alias(ctx, ref.Account, ref.Name, *in.Name)
+	if err != nil {
+		return nil, err
+	}
+	return shownAlias(ref, a), nil
+}
+
+func (s *Server) deleteAlias(ctx context.Context, c *call, in *lambda.DeleteAliasInput) (smithy.Serializable, error) {
+	ref, err := s.unqualified(c, *in.FunctionName)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.cfg.Functions.DeleteAlias(ctx, ref.Account, ref.Name, *in.Name)
+}
+
+func (s *Server) listAliases(ctx context.Context, c *call, in *lambda.ListAliasesInput) (smithy.Serializable, error) {
+	ref, err := s.unqualified(c, *in.FunctionName)
+	if err != nil {
+		return nil, err
+	}
+	record, err := s.cfg.Functions.Get(ctx, ref.Account, ref.Name)
+	if err != nil {
+		return nil, err
+	}
+	after, err := readMarker(in.Marker)
+	if err != nil {
+		return nil, err
+	}
+	aliases := slices.DeleteFunc(record.SortedAliases(), func(a *function.Alias) bool {
+		_, weighted := a.Weights[str(in.FunctionVersion)]
+		return a.Name <= after || in.FunctionVersion != nil && a.Version != *in.FunctionVersion && !weighted
+	})
+	out := &lambda.ListAliasesOutput{Aliases: []types.AliasConfiguration{}}
+	if page := pageSize(in.MaxItems); len(aliases) > page {
+		aliases = aliases[:page]
+		out.NextMarker = marker(aliases[page-1].Name)
+	}
+	for _, a := range aliases {
+		out.Aliases = append(out.Aliases, *shownAlias(ref, a))
+	}
+	return out, nil
+}
+
+// shownAlias is an alias as the API shows it.
+func shownAlias(ref arn.Function, a *function.Alias) *types.AliasConfiguration {
+	ref.Qualifier = a.Name
+	text := ref.String()
+	out := &types.AliasConfiguration{
+		AliasArn: &text, Name: &a.Name, FunctionVersion: &a.Version, Description: &a.Description, RevisionId: &a.RevisionID,
+	}
+	if len(a.Weights) > 0 {
+		out.RoutingConfig = &types.AliasRoutingConfiguration{AdditionalVersionWeights: a.Weights}
+	}
+	return out
+}
