@@ -80,7 +80,10 @@ func (idle) Invoke(context.Context, string, string, string, *invocation.Request)
 
 func (idle) Provisioned(*function.Record) (int, int, string) { return 0, 0, "" }
 
-func startHearth(t *testing.T) hearth {
+// options change what a test's control plane and server are made of.
+type options func(*control.Config, *api.Config)
+
+func startHearth(t *testing.T, changes ...options) hearth {
 	t.Helper()
 	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
 	store, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(dir, "etcd"), Log: log})
@@ -98,15 +101,21 @@ func startHearth(t *testing.T) hearth {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = objects.Close() })
-	plane := control.New(control.Config{Catalog: records, Objects: objects, Preparer: idle{}, Log: log, Region: region})
+	below := control.Config{Catalog: records, Objects: objects, Preparer: idle{}, Log: log, Region: region}
+	cfg := api.Config{
+		Invoker: idle{}, Provisioner: idle{}, Keys: oneKey{}, Access: all{}, Region: region, Log: log,
+		Runtimes: []string{"python3.11"}, Concurrency: 1000,
+	}
+	for _, change := range changes {
+		change(&below, &cfg)
+	}
+	plane := control.New(below)
 	if err := plane.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(plane.Stop)
-	server, err := api.New(api.Config{
-		Functions: plane, Invoker: idle{}, Provisioner: idle{}, Keys: oneKey{}, Access: all{}, Region: region, Log: log,
-		Runtimes: []string{"python3.11"}, Concurrency: 1000,
-	})
+	cfg.Functions = plane
+	server, err := api.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

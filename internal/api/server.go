@@ -30,6 +30,7 @@ type Control interface {
 	Versions
 	Aliases
 	Concurrency
+	Layers
 	Permissions
 	Settings
 }
