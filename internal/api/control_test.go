@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,10 +29,10 @@ import (
 	"hearth/internal/control"
 	"hearth/internal/etcd"
 	"hearth/internal/function"
+	"hearth/internal/iam"
 	"hearth/internal/invocation"
+	"hearth/internal/keyring"
 	"hearth/internal/objectstore"
-	"hearth/internal/policy"
-	"hearth/internal/sigv4"
 )
 
 const (
@@ -39,7 +40,7 @@ const (
 	region  = "us-east-1"
 	key     = "AKIAHEARTHTEST000001"
 	secret  = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
-	role    = "arn:aws:iam::000000000000:role/r"
+	role    = "arn:aws:iam::000000000000:role/hearth-function"
 	hiARN   = "arn:aws:lambda:us-east-1:000000000000:function:hi"
 )
 
@@ -50,23 +51,6 @@ type hearth struct {
 	t *testing.T
 }
 
-type oneKey struct{}
-
-func (oneKey) Secret(_ context.Context, id string) (sigv4.Credential, error) {
-	if id != key {
-		return sigv4.Credential{}, sigv4.ErrUnknownKey
-	}
-	return sigv4.Credential{AccountID: account, Secret: secret, PrincipalARN: "arn:aws:iam::" + account + ":root", UserID: account}, nil
-}
-
-// all may do everything.
-type all struct{}
-
-func (all) Authorize(context.Context, *sigv4.Identity, *policy.Request, *policy.Document) error {
-	return nil
-}
-func (all) PassRole(context.Context, *sigv4.Identity, string) error { return nil }
-
 // idle prepares and runs nothing.
 type idle struct{}
 
@@ -75,6 +59,10 @@ func (idle) Prepare(context.Context, *function.Record, *function.Config) error {
 func (idle) Check(context.Context, string, string, string) error { return nil }
 
 func (idle) Invoke(context.Context, string, string, string, *invocation.Request) (*invocation.Response, *invocation.Timeline, error) {
+	return nil, nil, errors.New("nothing runs functions here")
+}
+
+func (idle) InvokeStream(context.Context, string, string, string, *invocation.Request, invocation.Sink) (*invocation.Response, *invocation.Timeline, error) {
 	return nil, nil, errors.New("nothing runs functions here")
 }
 
@@ -101,9 +89,10 @@ func startHearth(t *testing.T, changes ...options) hearth {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = objects.Close() })
+	people := startIdentities(t, store, dir)
 	below := control.Config{Catalog: records, Objects: objects, Preparer: idle{}, Log: log, Region: region}
 	cfg := api.Config{
-		Invoker: idle{}, Provisioner: idle{}, Keys: oneKey{}, Access: all{}, Region: region, Log: log,
+		Invoker: idle{}, Provisioner: idle{}, Keys: people, Access: people, Identities: people, Region: region, Log: log,
 		Runtimes: []string{"python3.11"}, Concurrency: 1000,
 	}
 	for _, change := range changes {
@@ -129,6 +118,32 @@ func startHearth(t *testing.T, changes ...options) hearth {
 			return aws.Credentials{AccessKeyID: key, SecretAccessKey: secret}, nil
 		}),
 	})}
+}
+
+// file keeps a keyring where the test's other data is.
+type file string
+
+func (f file) Name() string          { return string(f) }
+func (f file) Load() ([]byte, error) { return os.ReadFile(string(f)) }
+func (f file) Save(b []byte) error   { return os.WriteFile(string(f), b, 0o600) }
+
+// startIdentities starts the identity service with its root user.
+func startIdentities(t *testing.T, store *etcd.Server, dir string) *iam.Service {
+	t.Helper()
+	ring, err := keyring.Open(t.Context(), keyring.Config{Store: file(filepath.Join(dir, "keyring")), Client: store.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ring.Stop)
+	people, err := iam.New(iam.Config{Client: store.Client(), Sealer: ring, Root: iam.Root{Account: account, AccessKeyID: key, Secret: secret}})
+	if err == nil {
+		err = people.Start(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(people.Stop)
+	return people
 }
 
 func archiveOf(t *testing.T, body string) []byte {

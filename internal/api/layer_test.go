@@ -30,15 +30,16 @@ const (
 // twoKeys knows the root users of two accounts.
 type twoKeys struct{}
 
-func (twoKeys) Secret(ctx context.Context, id string) (sigv4.Credential, error) {
-	if id != strangerKey {
-		return oneKey{}.Secret(ctx, id)
+func (twoKeys) Secret(_ context.Context, id, _ string) (sigv4.Credential, error) {
+	owner, ok := map[string]string{key: account, strangerKey: strangerAccount}[id]
+	if !ok {
+		return sigv4.Credential{}, sigv4.ErrUnknownKey
 	}
-	return sigv4.Credential{AccountID: strangerAccount, Secret: secret, PrincipalARN: "arn:aws:iam::" + strangerAccount + ":root", UserID: strangerAccount}, nil
+	return sigv4.Credential{AccountID: owner, Secret: secret, PrincipalARN: "arn:aws:iam::" + owner + ":root", UserID: owner}, nil
 }
 
 // roots asks the policy engine about callers that are root users.
-type roots struct{ all }
+type roots struct{}
 
 func (roots) Authorize(_ context.Context, caller *sigv4.Identity, r *policy.Request, resource *policy.Document) error {
 	r.Principal = &policy.Principal{Kind: policy.RootUser, Account: caller.AccountID, ARN: caller.PrincipalARN, ID: caller.UserID}
@@ -47,6 +48,8 @@ func (roots) Authorize(_ context.Context, caller *sigv4.Identity, r *policy.Requ
 	}
 	return nil
 }
+
+func (roots) PassRole(context.Context, *sigv4.Identity, string) error { return nil }
 
 func twoAccounts(_ *control.Config, cfg *api.Config) { cfg.Keys, cfg.Access = twoKeys{}, roots{} }
 

@@ -55,6 +55,10 @@ type Functions interface {
 // Invoker is the frontend of the invoke path. Its errors are *awserr.Error.
 type Invoker interface {
 	Invoke(ctx context.Context, account, name, qualifier string, req *invocation.Request) (*invocation.Response, *invocation.Timeline, error)
+	// InvokeStream is Invoke for an answer that is given to the sink as it
+	// comes. The Response says how it ended; its Payload is a failure's.
+	InvokeStream(ctx context.Context, account, name, qualifier string, req *invocation.Request, to invocation.Sink) (
+		*invocation.Response, *invocation.Timeline, error)
 	// Check does what Invoke does up to running the function.
 	Check(ctx context.Context, account, name, qualifier string) error
 }
@@ -66,8 +70,9 @@ type Config struct {
 	// Provisioner knows of environments that are initialised ahead.
 	Provisioner Provisioner
 	Keys        sigv4.Keys
-	// Access decides what callers may do.
-	Access Access
+	// Access decides what callers may do, Identities are who they are.
+	Access     Access
+	Identities Identities
 	// Region is the one region served.
 	Region string
 	// Runtimes are the managed runtimes that can be built here.
@@ -94,7 +99,7 @@ func (c *Config) validate() error {
 		missing bool
 		name    string
 	}{
-		{c.Functions == nil, "Functions"}, {c.Invoker == nil, "Invoker"}, {c.Provisioner == nil, "Provisioner"}, {c.Keys == nil, "Keys"}, {c.Access == nil, "Access"},
+		{c.Functions == nil, "Functions"}, {c.Invoker == nil, "Invoker"}, {c.Provisioner == nil, "Provisioner"}, {c.Keys == nil, "Keys"}, {c.Access == nil, "Access"}, {c.Identities == nil, "Identities"},
 		{c.Region == "", "Region"}, {c.Concurrency <= 0, "Concurrency"}, {c.Log == nil, "Log"},
 	} {
 		if p.missing {
@@ -176,6 +181,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // credential scope names.
 func (s *Server) serve(c *call) error {
 	p, err := s.verifier.Begin(c.r)
+	if e, ok := awserr.As(err); ok && e.Code == "MissingAuthenticationTokenException" {
+		if served, err := s.unsignedQuery(c); served {
+			return err
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -183,15 +193,15 @@ func (s *Server) serve(c *call) error {
 	switch p.Scope.Service {
 	case "lambda":
 		return s.serveLambda(c, p)
-	case "sts":
-		return s.serveSTS(c, p)
+	case "iam", "sts":
+		return s.serveQuery(c, p)
 	case codeService:
 		return s.serveCode(c, p)
 	}
 	if _, err := readBody(c, p, maxBody); err != nil {
 		return err
 	}
-	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda and sts are.", p.Scope.Service)
+	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda, iam and sts are.", p.Scope.Service)
 }
 
 func (s *Server) serveLambda(c *call, p *sigv4.Pending) error {
@@ -216,8 +226,11 @@ func (s *Server) serveLambda(c *call, p *sigv4.Pending) error {
 	if err != nil {
 		return err
 	}
-	if m.op.name == "Invoke" {
+	switch m.op.name {
+	case "Invoke":
 		return s.invoke(c, m.labels[0].value, query, body)
+	case streamOperation:
+		return s.invokeStream(c, m.labels[0].value, query, body)
 	}
 	return s.operate(c, m, query, body)
 }

@@ -91,7 +91,7 @@ func TestBadNames(t *testing.T) {
 
 type oneKey struct{}
 
-func (oneKey) Secret(context.Context, string) (sigv4.Credential, error) {
+func (oneKey) Secret(context.Context, string, string) (sigv4.Credential, error) {
 	return sigv4.Credential{AccountID: "000000000000", Secret: testSecret}, nil
 }
 
