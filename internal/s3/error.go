@@ -50,7 +50,19 @@ func parseError(b []byte) (*Error, bool) {
 		return &Error{}, false
 	}
 	e := &Error{Code: clean(doc.Code), Message: clean(doc.Message)}
+	if e.Message == "" {
+		e.Message = words[e.Code]
+	}
 	return e, e.Code != ""
+}
+
+// words are AWS's for the errors that callers meet: not every server has
+// some.
+var words = map[string]string{
+	"AccessDenied":  "Access Denied",
+	"NoSuchBucket":  "The specified bucket does not exist",
+	"NoSuchKey":     "The specified key does not exist.",
+	"NoSuchVersion": "The specified version does not exist.",
 }
 
 // maxText bounds what of the server's words is passed on, in bytes.

@@ -133,6 +133,10 @@ func TestErrors(t *testing.T) {
 			w.WriteHeader(http.StatusNotFound)
 			_, _ = io.WriteString(w, `<?xml version="1.0"?><Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message><Key>k</Key></Error>`)
 		}, "s3: 404 NoSuchKey: The specified key does not exist.", true},
+		{"an error without words", func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, `<Error><Code>NoSuchBucket</Code></Error>`)
+		}, "s3: 404 NoSuchBucket: The specified bucket does not exist", true},
 		{"hostile words", func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, "<Error><Code>A\nB</Code><Message>"+strings.Repeat("é", 5000)+"</Message></Error>")
