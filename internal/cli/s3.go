@@ -21,9 +21,11 @@ type flagSet interface {
 
 // s3Flags adds the flags that say where code in buckets is fetched from.
 func s3Flags(f flagSet, cfg *s3.Config, credentials *string) {
-	f.StringVar(&cfg.Endpoint, "s3-endpoint", os.Getenv("HEARTH_S3_ENDPOINT"), "URL of the S3 server that S3Bucket and S3Key of requests name code in (HEARTH_S3_ENDPOINT)")
+	f.StringVar(&cfg.Endpoint, "s3-endpoint", os.Getenv("HEARTH_S3_ENDPOINT"),
+		"URL of the S3 server that S3Bucket and S3Key of requests name code in (HEARTH_S3_ENDPOINT)")
 	f.StringVar(&cfg.Region, "s3-region", os.Getenv("HEARTH_S3_REGION"), "region of that server (HEARTH_S3_REGION; default us-east-1)")
-	f.StringVar(credentials, "s3-credentials", "", "file with an access key for it, in the form of ~/.aws/credentials (default "+s3KeyEnv+" and "+s3SecretEnv+", or anonymous)")
+	f.StringVar(credentials, "s3-credentials", "",
+		"file with an access key for it, in the form of ~/.aws/credentials (default "+s3KeyEnv+" and "+s3SecretEnv+", or anonymous)")
 }
 
 // s3Credentials reads the access key from a file, or else from the

@@ -94,7 +94,8 @@ func (s *Service) Layers(_ context.Context, account string, f layer.Filter, afte
 // LayerVersions returns up to limit versions of a layer that the filter picks,
 // the newest first, from below the number before on (0: from the newest). If
 // there are more, next is what to give as before for them.
-func (s *Service) LayerVersions(_ context.Context, account, name string, f layer.Filter, before int64, limit int) (versions []*layer.Version, next int64, err error) {
+func (s *Service) LayerVersions(_ context.Context, account, name string, f layer.Filter, before int64, limit int,
+) (versions []*layer.Version, next int64, err error) {
 	if limit < 1 {
 		return nil, 0, fmt.Errorf("list versions of layer %s: limit %d", name, limit)
 	}

@@ -26,7 +26,8 @@ func (s *Service) LayerPolicy(_ context.Context, account, name string, number in
 
 // PermitLayer adds a statement to the policy of a layer's version. It returns
 // the statement and the policy's new revision.
-func (s *Service) PermitLayer(ctx context.Context, account, name string, number int64, revisionID string, p policy.Permission) (added policy.Statement, revision string, err error) {
+func (s *Service) PermitLayer(ctx context.Context, account, name string, number int64, revisionID string, p policy.Permission,
+) (added policy.Statement, revision string, err error) {
 	v, err := s.changeLayerPolicy(ctx, account, name, number, revisionID, func(arn string, now []policy.Statement) ([]policy.Statement, error) {
 		p.Resource = arn
 		var err error

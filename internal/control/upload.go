@@ -143,8 +143,8 @@ func (m *measured) Read(p []byte) (int, error) {
 		m.failed = archive.ErrTooLarge
 		return 0, m.failed
 	}
-	_, _ = m.hash.Write(p[:n])       // a hash never fails
-	if err != nil && err != io.EOF { //nolint:errorlint // Read returns io.EOF itself
+	_, _ = m.hash.Write(p[:n]) // a hash never fails
+	if err != nil && err != io.EOF {
 		m.failed = err
 	}
 	return n, err

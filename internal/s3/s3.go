@@ -132,7 +132,7 @@ func (c *Client) Open(ctx context.Context, bucket, key, version string) (*Object
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
-	resp, err := c.get(ctx, path, version)
+	resp, err := c.get(ctx, path, version) //nolint:bodyclose // whoever reads the object closes it
 	if err != nil {
 		cancel()
 		return nil, err

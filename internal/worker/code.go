@@ -135,12 +135,18 @@ func (c *codeCache) trim() {
 
 func (c *codeCache) unpack(ctx context.Context, s stack, dir string) (int64, error) {
 	var archives []Archive
+	var opened []io.Closer
+	defer func() {
+		for _, r := range opened {
+			_ = r.Close()
+		}
+	}()
 	for _, code := range s {
 		r, err := c.archives.OpenCode(ctx, code.Object)
 		if err != nil {
 			return 0, fmt.Errorf("worker: code of the function: %w", err)
 		}
-		defer func() { _ = r.Close() }()
+		opened = append(opened, r)
 		at, ok := r.(io.ReaderAt)
 		if !ok {
 			return 0, errors.New("worker: the object store's readers cannot be read at an offset")

@@ -61,7 +61,8 @@ func StartS3(t *testing.T) *S3 {
 func (s *S3) MakeBucket(t *testing.T, name string) {
 	t.Helper()
 	s.put(t, "/"+name, nil)
-	s.put(t, "/"+name+"?versioning", []byte(`<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>`))
+	s.put(t, "/"+name+"?versioning", []byte(`<?xml version="1.0"?>
+<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>`))
 }
 
 // Put stores an object and returns its version.
