@@ -42,11 +42,20 @@ func (s *Server) authorize(ctx context.Context, c *call, in any) error {
 	}
 	r := s.accessRequest(c, "lambda:"+action(c.op), about)
 	s.addKeys(ctx, r, about, in)
-	if err := s.cfg.Access.Authorize(ctx, &c.Identity, r, s.policyOf(ctx, about.fn)); err != nil {
+	resource := s.policyOf(ctx, about.fn)
+	if strings.Contains(about.resource, ":layer:") {
+		resource = s.layerPolicy(ctx, about.resource)
+	}
+	if err := s.cfg.Access.Authorize(ctx, &c.Identity, r, resource); err != nil {
 		return err
 	}
 	if err := s.authorizeMove(ctx, c, r, about, in); err != nil {
 		return err
+	}
+	if layers, ok := member[[]string](in, "Layers"); ok {
+		if err := s.authorizeLayers(ctx, c, layers); err != nil {
+			return err
+		}
 	}
 	if role := text1(in, "Role"); role != "" && (c.op.name == "CreateFunction" || c.op.name == "UpdateFunctionConfiguration") {
 		return s.cfg.Access.PassRole(ctx, &c.Identity, role)

@@ -31,6 +31,7 @@ type Control interface {
 	Versions
 	Aliases
 	Concurrency
+	Layers
 	Permissions
 	Settings
 	EventSources

@@ -22,6 +22,7 @@ import (
 
 func (a *app) up() *cobra.Command {
 	var cfg cluster.Config
+	var s3Keys string
 	var detach, verbose bool
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -33,6 +34,9 @@ func (a *app) up() *cobra.Command {
 			cfg.DataDir = a.data
 			if detach {
 				return a.detached(cmd.Context())
+			}
+			if err := s3Credentials(&cfg.S3.Credentials, s3Keys); err != nil {
+				return err
 			}
 			return serve(cmd.Context(), cfg, verbose)
 		},
@@ -48,6 +52,7 @@ func (a *app) up() *cobra.Command {
 	f.DurationVar(&cfg.Drain, "drain", 30*time.Second, "how long a stop waits for invokes under way")
 	f.BoolVar(&cfg.AuditData, "audit-data", false, "have the audit log keep allowed invokes and reads too")
 	f.BoolVar(&cfg.Egress, "egress", false, "let functions reach the outside world (never this host or its networks)")
+	s3Flags(f, &cfg.S3, &s3Keys)
 	runtimeCacheFlag(f, &cfg.RuntimeCache)
 	f.StringVar(&cfg.Runsc, "runsc", "", "the sandbox runtime (default runsc beside this program)")
 	f.StringVar(&cfg.Init, "init", "", "process 1 of sandboxes (default hearth-init beside this program)")

@@ -240,8 +240,12 @@ func (h *Hearth) beat() {
 }
 
 func (h *Hearth) openControl(ctx context.Context) error {
+	buckets, err := h.openBuckets()
+	if err != nil {
+		return err
+	}
 	h.control = control.New(control.Config{
-		Catalog: h.catalog, Objects: h.objects, Preparer: preparer{h},
+		Catalog: h.catalog, Objects: h.objects, Preparer: preparer{h}, Buckets: buckets,
 		Log: h.cfg.Log, Region: h.cfg.Region, Limits: control.Limits{Concurrency: h.cfg.AccountConcurrency},
 	})
 	if err := h.control.Start(ctx); err != nil {

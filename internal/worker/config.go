@@ -46,8 +46,15 @@ type Volumes interface {
 	MakeScratch(ctx context.Context, dir string, sizeMB int) (Scratch, error)
 	// Sweep undoes every mount below dir, whoever made it.
 	Sweep(dir string) error
-	// Extract unpacks a code archive into dir, which it creates atomically.
-	Extract(archive io.ReaderAt, size int64, dir string) error
+	// Extract unpacks archives over each other, the last on top, into dir,
+	// which it creates atomically.
+	Extract(archives []Archive, dir string) error
+}
+
+// Archive is a code archive and its size in bytes.
+type Archive struct {
+	io.ReaderAt
+	Size int64
 }
 
 // Scratch is a mounted /tmp volume.

@@ -31,8 +31,13 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 		}
 		w.pool.refill(cfg.Runtime)
 	}()
-	if e.code, err = w.code.acquire(ctx, cfg.Code); err != nil {
+	if e.code, err = w.code.acquire(ctx, stack{cfg.Code}); err != nil {
 		return nil, err
+	}
+	if layers := layersOf(cfg); len(layers) > 0 {
+		if e.layers, err = w.code.acquire(ctx, layers); err != nil {
+			return nil, err
+		}
 	}
 	started := &environment.Started{}
 	clock := time.Now()
@@ -79,8 +84,18 @@ func (e *env) assign(ctx context.Context) error {
 		}
 		e.ownScratch = scratch
 	}
+	mounts := []controlstream.Mount{
+		{Source: sandbox.LateDir + "/task", Target: "/var/task", ReadOnly: true},
+		{Source: sandbox.LateDir + "/tmp", Target: "/tmp"},
+	}
 	if err := e.sb.Attach(ctx, "task", e.code, true); err != nil {
 		return fmt.Errorf("worker: attach code: %w", err)
+	}
+	if e.layers != "" {
+		if err := e.sb.Attach(ctx, "opt", e.layers, true); err != nil {
+			return fmt.Errorf("worker: attach layers: %w", err)
+		}
+		mounts = append(mounts, controlstream.Mount{Source: sandbox.LateDir + "/opt", Target: "/opt", ReadOnly: true})
 	}
 	if err := e.sb.Attach(ctx, "tmp", scratch.Path(), false); err != nil {
 		return fmt.Errorf("worker: attach /tmp: %w", err)
@@ -95,11 +110,8 @@ func (e *env) assign(ctx context.Context) error {
 		FunctionName: rec.Name, FunctionVersion: rec.VersionName(), AccountID: rec.Account, Handler: cfg.Handler,
 		CustomerEnv: cfg.Environment,
 		PlatformEnv: platformEnv(e.start, e.w.cfg.Region, group, stream),
-		Mounts: []controlstream.Mount{
-			{Source: sandbox.LateDir + "/task", Target: "/var/task", ReadOnly: true},
-			{Source: sandbox.LateDir + "/tmp", Target: "/tmp"},
-		},
-		UID: functionUID, GID: functionGID, Files: functionFiles, Processes: functionProcesses,
+		Mounts:      mounts,
+		UID:         functionUID, GID: functionGID, Files: functionFiles, Processes: functionProcesses,
 	})
 	if err != nil {
 		return fmt.Errorf("worker: assign: %w", err)
