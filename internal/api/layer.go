@@ -307,8 +307,7 @@ func (s *Server) authorizeLayers(ctx context.Context, c *call, names []string) e
 		if err != nil {
 			continue // it does not exist, and the control plane says so
 		}
-		r := s.accessRequest(c, subject{resource: name, account: ref.Account})
-		r.Action = "lambda:GetLayerVersion"
+		r := s.accessRequest(c, "lambda:GetLayerVersion", subject{resource: name, account: ref.Account})
 		if err := s.cfg.Access.Authorize(ctx, &c.Identity, r, s.layerPolicy(ctx, name)); err != nil {
 			return err
 		}

@@ -53,8 +53,8 @@ func (roots) PassRole(context.Context, *sigv4.Identity, string) error { return n
 
 func twoAccounts(_ *control.Config, cfg *api.Config) { cfg.Keys, cfg.Access = twoKeys{}, roots{} }
 
-// as makes calls with another access key.
-func as(id string) func(*lambda.Options) {
+// withKey makes calls with another access key.
+func withKey(id string) func(*lambda.Options) {
 	return func(o *lambda.Options) {
 		o.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: id, SecretAccessKey: secret}, nil
@@ -256,8 +256,8 @@ func TestLayerOfAnotherAccount(t *testing.T) {
 	h, ctx := startHearth(t, twoAccounts), t.Context()
 	one := h.publishLayer("tools", "1")
 	get := func() error {
-		_, err := h.GetLayerVersion(ctx, &lambda.GetLayerVersionInput{LayerName: aws.String(toolsARN), VersionNumber: aws.Int64(1)}, as(strangerKey))
-		_, err2 := h.GetLayerVersionByArn(ctx, &lambda.GetLayerVersionByArnInput{Arn: one.LayerVersionArn}, as(strangerKey))
+		_, err := h.GetLayerVersion(ctx, &lambda.GetLayerVersionInput{LayerName: aws.String(toolsARN), VersionNumber: aws.Int64(1)}, withKey(strangerKey))
+		_, err2 := h.GetLayerVersionByArn(ctx, &lambda.GetLayerVersionByArnInput{Arn: one.LayerVersionArn}, withKey(strangerKey))
 		if (err == nil) != (err2 == nil) {
 			t.Errorf("by name: %v, by ARN: %v", err, err2)
 		}
@@ -267,7 +267,7 @@ func TestLayerOfAnotherAccount(t *testing.T) {
 		_, err := h.CreateFunction(ctx, &lambda.CreateFunctionInput{
 			FunctionName: &name, Role: aws.String("arn:aws:iam::222222222222:role/r"), Runtime: types.RuntimePython311, Handler: aws.String("app.handler"),
 			Code: &types.FunctionCode{ZipFile: archiveOf(t, name)}, Layers: []string{layer},
-		}, as(strangerKey))
+		}, withKey(strangerKey))
 		return err
 	}
 	refused := func(action, resource string) string {
@@ -302,13 +302,13 @@ func TestLayerOfAnotherAccount(t *testing.T) {
 	}
 	elsewhere := "arn:aws:lambda:eu-west-1:000000000000:layer:tools:1"
 	want(t, "another region's", create("g", elsewhere), 403, "AccessDeniedException", refused("GetLayerVersion", elsewhere))
-	_, err := h.DeleteLayerVersion(ctx, &lambda.DeleteLayerVersionInput{LayerName: aws.String(toolsARN), VersionNumber: aws.Int64(1)}, as(strangerKey))
+	_, err := h.DeleteLayerVersion(ctx, &lambda.DeleteLayerVersionInput{LayerName: aws.String(toolsARN), VersionNumber: aws.Int64(1)}, withKey(strangerKey))
 	want(t, "delete", err, 403, "AccessDeniedException", "")
-	_, err = h.PublishLayerVersion(ctx, &lambda.PublishLayerVersionInput{LayerName: aws.String(toolsARN), Content: &types.LayerVersionContentInput{ZipFile: archiveOf(t, "x")}}, as(strangerKey))
+	_, err = h.PublishLayerVersion(ctx, &lambda.PublishLayerVersionInput{LayerName: aws.String(toolsARN), Content: &types.LayerVersionContentInput{ZipFile: archiveOf(t, "x")}}, withKey(strangerKey))
 	want(t, "publish", err, 403, "AccessDeniedException", "")
-	_, err = h.ListLayerVersions(ctx, &lambda.ListLayerVersionsInput{LayerName: aws.String(toolsARN)}, as(strangerKey))
+	_, err = h.ListLayerVersions(ctx, &lambda.ListLayerVersionsInput{LayerName: aws.String(toolsARN)}, withKey(strangerKey))
 	want(t, "list", err, 403, "AccessDeniedException", "")
-	_, err = h.GetLayerVersionPolicy(ctx, &lambda.GetLayerVersionPolicyInput{LayerName: aws.String(toolsARN), VersionNumber: aws.Int64(1)}, as(strangerKey))
+	_, err = h.GetLayerVersionPolicy(ctx, &lambda.GetLayerVersionPolicyInput{LayerName: aws.String(toolsARN), VersionNumber: aws.Int64(1)}, withKey(strangerKey))
 	want(t, "policy", err, 403, "AccessDeniedException", "")
 
 	if _, err := h.RemoveLayerVersionPermission(ctx, &lambda.RemoveLayerVersionPermissionInput{

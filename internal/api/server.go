@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"time"
 
+	"hearth/internal/audit"
 	"hearth/internal/awserr"
 	"hearth/internal/function"
 	"hearth/internal/invocation"
@@ -33,6 +34,8 @@ type Control interface {
 	Layers
 	Permissions
 	Settings
+	EventSources
+	CodeSigning
 }
 
 // Functions is what the control plane does with functions as a whole.
@@ -73,6 +76,8 @@ type Config struct {
 	// Access decides what callers may do, Identities are who they are.
 	Access     Access
 	Identities Identities
+	// Logs is CloudWatch Logs; not served if nil.
+	Logs Logs
 	// Region is the one region served.
 	Region string
 	// Runtimes are the managed runtimes that can be built here.
@@ -88,6 +93,8 @@ type Config struct {
 	// use the host that the caller asked.
 	PublicURL string
 	Log       *slog.Logger
+	// Audit, if not nil, is told of requests that cannot be authenticated.
+	Audit func(audit.Event)
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 }
@@ -99,7 +106,8 @@ func (c *Config) validate() error {
 		missing bool
 		name    string
 	}{
-		{c.Functions == nil, "Functions"}, {c.Invoker == nil, "Invoker"}, {c.Provisioner == nil, "Provisioner"}, {c.Keys == nil, "Keys"}, {c.Access == nil, "Access"}, {c.Identities == nil, "Identities"},
+		{c.Functions == nil, "Functions"}, {c.Invoker == nil, "Invoker"}, {c.Provisioner == nil, "Provisioner"},
+		{c.Keys == nil, "Keys"}, {c.Access == nil, "Access"}, {c.Identities == nil, "Identities"},
 		{c.Region == "", "Region"}, {c.Concurrency <= 0, "Concurrency"}, {c.Log == nil, "Log"},
 	} {
 		if p.missing {
@@ -173,6 +181,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := s.serve(c); err != nil {
+		s.auditRefusal(c, err)
 		s.fail(c, err)
 	}
 }
@@ -190,6 +199,7 @@ func (s *Server) serve(c *call) error {
 		return err
 	}
 	c.Identity = p.Identity
+	c.RequestID = c.id
 	switch p.Scope.Service {
 	case "lambda":
 		return s.serveLambda(c, p)
@@ -197,11 +207,32 @@ func (s *Server) serve(c *call) error {
 		return s.serveQuery(c, p)
 	case codeService:
 		return s.serveCode(c, p)
+	case "logs":
+		if s.cfg.Logs != nil {
+			return s.serveLogs(c, p)
+		}
 	}
 	if _, err := readBody(c, p, maxBody); err != nil {
 		return err
 	}
 	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda, iam and sts are.", p.Scope.Service)
+}
+
+// unauthenticated are the errors of requests of which nobody knows who sent
+// them.
+var unauthenticated = map[string]bool{
+	"ExpiredTokenException": true, "IncompleteSignatureException": true, "InvalidIdentityToken": true, "InvalidSignatureException": true,
+	"MissingAuthenticationTokenException": true, "RequestExpired": true, "UnrecognizedClientException": true,
+}
+
+// auditRefusal tells the audit log of a request that was not authenticated.
+func (s *Server) auditRefusal(c *call, err error) {
+	if e, ok := awserr.As(err); ok && unauthenticated[e.Code] && s.cfg.Audit != nil {
+		s.cfg.Audit(audit.Event{
+			Time: s.cfg.Now(), RequestID: c.id, AccessKey: sigv4.ClaimedKey(c.r), Action: clip(c.r.Method + " " + c.r.URL.Path),
+			SourceIP: remoteIP(c.r.RemoteAddr).String(), By: e.Code,
+		})
+	}
 }
 
 func (s *Server) serveLambda(c *call, p *sigv4.Pending) error {
@@ -295,10 +326,13 @@ func (s *Server) fail(c *call, err error) {
 		e = awserr.Internal()
 	}
 	a := &answer{status: e.HTTPStatus(), header: jsonHeader()}
-	if speaksQuery(c) {
+	switch {
+	case speaksJSON(c):
+		a = jsonError(e)
+	case speaksQuery(c):
 		a.header.Set("Content-Type", "text/xml")
 		a.body = xmlError(e, c.id)
-	} else {
+	default:
 		a.header["X-Amzn-Errortype"] = []string{e.Code}
 		body, err := json.Marshal(e.Body())
 		if err != nil {

@@ -1,6 +1,7 @@
 // Package catalog holds what functions are: the records of functions, of
 // their published versions and of layers, in tables that the invoke path reads
-// from memory.
+// from memory; and beside them what functions are fed by and whose code they
+// trust.
 //
 // The design is in docs/control.md, the stored form in docs/formats/records.md.
 package catalog
@@ -16,6 +17,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"hearth/internal/codesigning"
+	"hearth/internal/eventsource"
 	"hearth/internal/function"
 	"hearth/internal/layer"
 	"hearth/internal/table"
@@ -25,9 +28,13 @@ import (
 const (
 	functionsPrefix = "hearth/functions/"
 	versionsPrefix  = "hearth/versions/"
+
+	eventSourcesPrefix = "hearth/event-source-mappings/"
+	codeSigningPrefix  = "hearth/code-signing-configs/"
 )
 
-// Catalog is the tables of functions, their versions and layers.
+// Catalog is the tables of functions and versions, and of what belongs to
+// several functions or outlives them.
 type Catalog struct {
 	// Functions are keyed by name.
 	Functions *table.Table[function.Record]
@@ -36,6 +43,10 @@ type Catalog struct {
 	// Layers are keyed by LayerKey, their versions by LayerVersionKey.
 	Layers        *table.Table[layer.Layer]
 	LayerVersions *table.Table[layer.Version]
+	// EventSources are the event source mappings, keyed by UUID.
+	EventSources *table.Table[eventsource.Mapping]
+	// CodeSigning are the code signing configurations, keyed by ID.
+	CodeSigning *table.Table[codesigning.Config]
 }
 
 // Config is what a catalog needs.
@@ -60,6 +71,12 @@ func New(cfg Config) *Catalog {
 		}),
 		LayerVersions: table.New(table.Config[layer.Version]{
 			Client: cfg.Client, Log: cfg.Log, Prefix: layerVersionsPrefix, Check: checkLayerVersion, WriteTimeout: cfg.WriteTimeout,
+		}),
+		EventSources: table.New(table.Config[eventsource.Mapping]{
+			Client: cfg.Client, Log: cfg.Log, Prefix: eventSourcesPrefix, Check: checkMapping, WriteTimeout: cfg.WriteTimeout,
+		}),
+		CodeSigning: table.New(table.Config[codesigning.Config]{
+			Client: cfg.Client, Log: cfg.Log, Prefix: codeSigningPrefix, Check: checkCodeSigning, WriteTimeout: cfg.WriteTimeout,
 		}),
 	}
 }
@@ -101,8 +118,10 @@ type follower interface {
 	Refused() int
 }
 
+// tables are the tables of the catalog: functions last, as their records name
+// those of the others.
 func (c *Catalog) tables() []follower {
-	return []follower{c.LayerVersions, c.Layers, c.Versions, c.Functions}
+	return []follower{c.CodeSigning, c.EventSources, c.LayerVersions, c.Layers, c.Versions, c.Functions}
 }
 
 // VersionKey names a version in its table. The number is padded, so that the
@@ -134,13 +153,10 @@ func (c *Catalog) All() []*function.Record {
 	return append(c.Functions.All(), c.Versions.All()...)
 }
 
-// Refused returns how many stored records cannot be read.
+// Refused returns how many stored functions, versions and layers cannot be
+// read.
 func (c *Catalog) Refused() int {
-	n := 0
-	for _, t := range c.tables() {
-		n += t.Refused()
-	}
-	return n
+	return c.Functions.Refused() + c.Versions.Refused() + c.LayerVersions.Refused()
 }
 
 // Subscribe has fn called for every change of a function or version, as
@@ -185,6 +201,30 @@ func checkRecord(r *function.Record) error {
 	}
 	if (r.State == function.Active) != (r.Serving != nil) {
 		return fmt.Errorf("state %s does not fit what it serves", r.State)
+	}
+	return nil
+}
+
+func checkMapping(key table.Key, m *eventsource.Mapping) error {
+	switch {
+	case m.Account != key.Account || m.UUID != key.Name:
+		return fmt.Errorf("it is the mapping %.100q in account %.20q", m.UUID, m.Account)
+	case m.Kind() == nil:
+		return fmt.Errorf("it reads from %.200q, which is no event source", m.ARN)
+	case m.Function == "" || m.BatchSize == nil:
+		return errors.New("function or batchSize is missing")
+	case !m.State.Valid():
+		return fmt.Errorf("state %.20q", m.State)
+	}
+	return nil
+}
+
+func checkCodeSigning(key table.Key, c *codesigning.Config) error {
+	switch {
+	case c.Account != key.Account || c.ID != key.Name:
+		return fmt.Errorf("it is the code signing configuration %.100q in account %.20q", c.ID, c.Account)
+	case c.Untrusted != codesigning.Warn && c.Untrusted != codesigning.Enforce:
+		return fmt.Errorf("untrusted %.20q", c.Untrusted)
 	}
 	return nil
 }

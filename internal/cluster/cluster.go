@@ -14,6 +14,7 @@ import (
 
 	"hearth/internal/api"
 	"hearth/internal/assignment"
+	"hearth/internal/audit"
 	"hearth/internal/catalog"
 	"hearth/internal/control"
 	"hearth/internal/counting"
@@ -23,6 +24,7 @@ import (
 	"hearth/internal/frontend"
 	"hearth/internal/iam"
 	"hearth/internal/keyring"
+	"hearth/internal/logsapi"
 	"hearth/internal/logstore"
 	"hearth/internal/managedruntime"
 	"hearth/internal/objectstore"
@@ -50,6 +52,7 @@ type Hearth struct {
 	objects    *objectstore.Dir
 	logs       *logstore.Store
 	keyring    *keyring.Keyring
+	audit      *audit.Log
 	people     *iam.Service
 	catalog    *catalog.Catalog
 	runtimes   *managedruntime.Store
@@ -124,7 +127,7 @@ func (h *Hearth) openStores(ctx context.Context) (err error) {
 		return err
 	}
 	h.stopLast(func() { h.stopped("object store", h.objects.Close()) })
-	if h.logs, err = logstore.Open(logstore.Config{Dir: h.dir.Logs(), Log: h.cfg.Log}); err != nil {
+	if h.logs, err = logstore.Open(logstore.Config{Dir: h.dir.Logs(), Account: h.creds.AccountID, Log: h.cfg.Log}); err != nil {
 		return err
 	}
 	h.stopLast(h.logs.Stop)
@@ -145,7 +148,12 @@ func (h *Hearth) openIdentities(ctx context.Context) (err error) {
 		return err
 	}
 	h.stopLast(h.keyring.Stop)
+	if h.audit, err = audit.Open(audit.Config{Dir: h.dir.Audit(), Log: h.cfg.Log, Data: h.cfg.AuditData}); err != nil {
+		return err
+	}
+	h.stopLast(h.audit.Stop)
 	h.people, err = iam.New(iam.Config{
+		Audit:  h.audit.Record,
 		Client: h.etcd.Client(), Sealer: h.keyring, Log: h.cfg.Log,
 		Root: iam.Root{Account: h.creds.AccountID, AccessKeyID: h.creds.AccessKeyID, Secret: h.creds.SecretAccessKey},
 	})
@@ -262,8 +270,14 @@ func (h *Hearth) serve(listener net.Listener) error {
 	if err != nil {
 		return err
 	}
+	logs, err := logsapi.New(logsapi.Config{Store: h.logs, Region: h.cfg.Region})
+	if err != nil {
+		return err
+	}
 	handler, err := api.New(api.Config{
-		Functions: h.control, Invoker: front, Provisioner: h.assignment, Keys: h.people, Access: h.people, Identities: h.people, Region: h.cfg.Region,
+		Logs:      logs,
+		Functions: h.control, Invoker: front, Provisioner: h.assignment, Keys: h.people, Access: h.people, Identities: h.people,
+		Audit: h.audit.Record, Region: h.cfg.Region,
 		Runtimes: h.runtimes.Names(), RuntimeVersion: h.runtimeVersion,
 		Concurrency: h.cfg.AccountConcurrency, Log: h.cfg.Log,
 	})
@@ -276,6 +290,8 @@ func (h *Hearth) serve(listener net.Listener) error {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 	}
+	// A Live Tail would hold a stop up for hours.
+	h.server.RegisterOnShutdown(logs.Stop)
 	h.wg.Go(func() {
 		if err := h.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			h.cfg.Log.Error("listener failed", "error", err)

@@ -24,6 +24,9 @@ func (s *Service) Create(ctx context.Context, req function.CreateRequest) (*func
 	if err := s.mustNotExist(req.Account, req.Name); err != nil {
 		return nil, err
 	}
+	if err := s.checkSigned(req.Account, req.Name, req.CodeSigningConfig); err != nil {
+		return nil, err
+	}
 	uid := newUID()
 	up, err := s.receive(ctx, req.Account, objectKey(req.Account, uid), req.Zip, req.S3, function.Usage{Functions: 1})
 	if err != nil {
@@ -40,10 +43,15 @@ func (s *Service) Create(ctx context.Context, req function.CreateRequest) (*func
 		return record, up.drop(ctx, nil)
 	}
 	return keep(ctx, up, func() (*function.Record, error) {
+		s.signingMu.RLock()
+		defer s.signingMu.RUnlock()
 		var version *function.Record
 		r, err := s.changeWith(ctx, req.Account, req.Name, func(now *function.Record) (*function.Record, []table.Op, error) {
 			if now != nil {
 				return nil, nil, alreadyExists(req.Name)
+			}
+			if err := s.checkSigned(req.Account, req.Name, req.CodeSigningConfig); err != nil {
+				return nil, nil, err
 			}
 			next := record.Clone()
 			if !req.Publish {
@@ -74,6 +82,7 @@ func (s *Service) newRecord(req function.CreateRequest, uid string, code functio
 		StateReasonCode: creatingCode,
 		Tags:            maps.Clone(req.Tags),
 		Latest:          latest,
+		Attached:        function.Attached{CodeSigningConfig: req.CodeSigningConfig},
 	}
 }
 
@@ -84,7 +93,7 @@ func (s *Service) UpdateCode(ctx context.Context, req function.CodeUpdate) (*fun
 	if err != nil {
 		return nil, err
 	}
-	if err := checkUpdatable(now, req.RevisionID); err != nil {
+	if err := s.checkCodeUpdate(now, req.RevisionID); err != nil {
 		return nil, err
 	}
 	uid := now.UID
@@ -97,7 +106,7 @@ func (s *Service) UpdateCode(ctx context.Context, req function.CodeUpdate) (*fun
 		if now == nil || now.UID != uid {
 			return nil, s.notFound(req.Account, req.Name)
 		}
-		if err := checkUpdatable(now, req.RevisionID); err != nil {
+		if err := s.checkCodeUpdate(now, req.RevisionID); err != nil {
 			return nil, err
 		}
 		next := s.beginUpdate(now)
@@ -160,6 +169,14 @@ func (s *Service) UpdateConfig(ctx context.Context, req function.ConfigUpdate) (
 		return next, layers, err
 	})
 	return r, layerGone(err, asked)
+}
+
+// checkCodeUpdate says whether a function can get new code now.
+func (s *Service) checkCodeUpdate(now *function.Record, revisionID string) error {
+	if err := checkUpdatable(now, revisionID); err != nil {
+		return err
+	}
+	return s.checkSigned(now.Account, now.Name, now.CodeSigningConfig)
 }
 
 func (s *Service) beginUpdate(now *function.Record) *function.Record {

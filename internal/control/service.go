@@ -41,7 +41,10 @@ type Config struct {
 	// Buckets is where code is fetched from that a request names in S3; nil if
 	// there is no S3 endpoint.
 	Buckets Buckets
-	Log     *slog.Logger
+	// Poller polls event sources. If it is nil nothing does: mappings are
+	// stored and shown, and no event is read.
+	Poller Poller
+	Log    *slog.Logger
 	// Clock is time.Now if nil.
 	Clock  func() time.Time
 	Region string
@@ -58,6 +61,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	setDefault(&c.Log, slog.New(slog.DiscardHandler), c.Log == nil)
+	setDefault[Poller](&c.Poller, unpolled{}, c.Poller == nil)
 	setDefault(&c.Clock, time.Now, c.Clock == nil)
 	setDefault(&c.Limits.Concurrency, 1000, c.Limits.Concurrency == 0)
 	setDefault(&c.Limits.CodeBytes, 75<<30, c.Limits.CodeBytes == 0)
@@ -84,6 +88,13 @@ type Service struct {
 	fetching chan struct{}
 	// asideMu orders the changes of what functions set aside.
 	asideMu sync.Mutex
+	// mappingMu orders the changes that could make two event source mappings
+	// alike.
+	mappingMu sync.Mutex
+	// signingMu is held by those who give functions code signing
+	// configurations, and alone by who deletes one.
+	signingMu sync.RWMutex
+	unsettled *queue // event source mappings
 
 	unsubscribe []func()
 	cancel      context.CancelCauseFunc
@@ -99,7 +110,8 @@ func New(cfg Config) *Service {
 		garbage: newGarbage(cfg),
 		quota:   quota{limits: cfg.Limits, reserved: make(map[string]function.Usage)},
 
-		fetching: make(chan struct{}, fetches),
+		fetching:  make(chan struct{}, fetches),
+		unsettled: newQueue(),
 	}
 }
 
@@ -115,11 +127,13 @@ func (s *Service) Start(ctx context.Context) error {
 		s.wg.Go(func() { s.prepareLoop(runCtx) })
 	}
 	s.wg.Go(func() { s.garbage.run(runCtx) })
+	s.wg.Go(func() { s.settleLoop(runCtx) })
 	// Subscribing reports the present records too, so what was Pending or
 	// InProgress when the last control plane ended is queued here.
 	s.unsubscribe = []func(){
 		s.cfg.Catalog.Subscribe(s.observe),
 		s.cfg.Catalog.LayerVersions.Subscribe(s.observeLayer),
+		s.cfg.Catalog.EventSources.Subscribe(s.observeMapping),
 	}
 	return nil
 }
@@ -134,6 +148,7 @@ func (s *Service) Stop() {
 	}
 	s.cancel(errStopped)
 	s.queue.close()
+	s.unsettled.close()
 	s.wg.Wait()
 }
 

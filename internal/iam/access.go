@@ -4,25 +4,12 @@ import (
 	"context"
 	"time"
 
+	"hearth/internal/audit"
 	"hearth/internal/awserr"
 	"hearth/internal/policy"
 	"hearth/internal/sigv4"
 	"hearth/internal/table"
 )
-
-// Event is a decision, for the audit log.
-type Event struct {
-	Time      time.Time
-	Account   string
-	Principal string // ARN
-	AccessKey string
-	Action    string
-	Resource  string
-	SourceIP  string
-	Allowed   bool
-	// By is the statement that decided, or what would have had to allow.
-	By string
-}
 
 // Authorize says whether a verified caller may do what a request asks. It
 // fills in the request's principal. A refusal is AccessDeniedException with
@@ -46,7 +33,7 @@ func (s *Service) decide(caller *sigv4.Identity, r *policy.Request, resource *po
 	}
 	r.Principal = &id.Principal
 	d := s.cache.Evaluate(r, s.setOf(id), resource)
-	s.audit(caller.AccessKeyID, r, d)
+	s.audit(caller, r, d)
 	return d, nil
 }
 
@@ -54,16 +41,16 @@ func (s *Service) decide(caller *sigv4.Identity, r *policy.Request, resource *po
 // service of Hearth's own.
 func (s *Service) AuthorizeAnonymous(r *policy.Request, resource *policy.Document) error {
 	d := s.cache.Evaluate(r, nil, resource)
-	s.audit("", r, d)
+	s.audit(&sigv4.Identity{}, r, d)
 	if !d.Allowed {
 		return awserr.New("AccessDeniedException", "%s", d.Reason)
 	}
 	return nil
 }
 
-func (s *Service) audit(accessKey string, r *policy.Request, d policy.Decision) {
-	e := Event{
-		Time: s.cfg.Clock(), Account: r.ResourceAccount, Principal: r.Principal.ARN, AccessKey: accessKey,
+func (s *Service) audit(caller *sigv4.Identity, r *policy.Request, d policy.Decision) {
+	e := audit.Event{
+		Time: s.cfg.Clock(), Account: r.ResourceAccount, Principal: r.Principal.ARN, AccessKey: caller.AccessKeyID, RequestID: caller.RequestID,
 		Action: r.Action, Resource: r.Resource, Allowed: d.Allowed, By: d.By.String(),
 	}
 	if r.Keys.SourceIP.IsValid() {

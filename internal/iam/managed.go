@@ -24,11 +24,14 @@ func makeAWSManaged() map[string]*managed {
 		{service, "AWSLambdaDynamoDBExecutionRole", logWriting + `,"dynamodb:DescribeStream","dynamodb:GetRecords",` +
 			`"dynamodb:GetShardIterator","dynamodb:ListStreams"`},
 		{service, "AWSLambdaMSKExecutionRole", logWriting + `,"kafka:DescribeCluster","kafka:DescribeClusterV2","kafka:GetBootstrapBrokers",` +
-			`"ec2:CreateNetworkInterface","ec2:DescribeNetworkInterfaces","ec2:DescribeVpcs","ec2:DeleteNetworkInterface","ec2:DescribeSubnets","ec2:DescribeSecurityGroups"`},
+			`"ec2:CreateNetworkInterface","ec2:DescribeNetworkInterfaces","ec2:DescribeVpcs","ec2:DeleteNetworkInterface",` +
+			`"ec2:DescribeSubnets","ec2:DescribeSecurityGroups"`},
 		{service, "AWSLambdaRole", `"lambda:InvokeFunction"`},
 		{job, "AWSLambdaExecute", `"logs:*","s3:GetObject","s3:PutObject"`},
-		{job, "AWSLambdaInvocation-DynamoDB", `"lambda:InvokeFunction","dynamodb:DescribeStream","dynamodb:GetRecords","dynamodb:GetShardIterator","dynamodb:ListStreams"`},
-		{job, "AWSXRayDaemonWriteAccess", `"xray:PutTraceSegments","xray:PutTelemetryRecords","xray:GetSamplingRules","xray:GetSamplingTargets","xray:GetSamplingStatisticSummaries"`},
+		{job, "AWSLambdaInvocation-DynamoDB", `"lambda:InvokeFunction","dynamodb:DescribeStream",` +
+			`"dynamodb:GetRecords","dynamodb:GetShardIterator","dynamodb:ListStreams"`},
+		{job, "AWSXRayDaemonWriteAccess", `"xray:PutTraceSegments","xray:PutTelemetryRecords","xray:GetSamplingRules",` +
+			`"xray:GetSamplingTargets","xray:GetSamplingStatisticSummaries"`},
 		{job, "AdministratorAccess", `"*"`},
 		{job, "AWSLambda_FullAccess", `"cloudformation:DescribeStacks","cloudformation:ListStackResources","cloudwatch:ListMetrics",` +
 			`"cloudwatch:GetMetricData","ec2:DescribeSecurityGroups","ec2:DescribeSubnets","ec2:DescribeVpcs","kms:ListAliases",` +

@@ -27,7 +27,7 @@ func (c *call) account() string { return c.Caller.AccountID }
 
 // operation is one of IAM's or STS's.
 type operation struct {
-	serve func(s *Service, ctx context.Context, c *call) (any, error)
+	serve func(ctx context.Context, s *Service, c *call) (any, error)
 	// resource is the ARN that the caller must be allowed to touch; nil for
 	// operations on the whole account.
 	resource func(s *Service, c *call) string
@@ -62,7 +62,7 @@ func (s *Service) Serve(ctx context.Context, asked *awsquery.Call) ([]byte, erro
 			return nil, queryDenied(err)
 		}
 	}
-	result, err := op.serve(s, ctx, c)
+	result, err := op.serve(ctx, s, c)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,8 @@ func (c *call) name(parameter string, limit int) (string, error) {
 		return "", invalid("1 validation error detected: Value '%.140s' at '%s' failed to satisfy constraint: Member must have length less than or equal to %d",
 			v, lower(parameter), limit)
 	case !namePattern.MatchString(v):
-		return "", invalid("The specified value for %s is invalid. It must contain only alphanumeric characters and/or the following: +=,.@_-", lower(parameter))
+		return "", invalid("The specified value for %s is invalid. "+
+			"It must contain only alphanumeric characters and/or the following: +=,.@_-", lower(parameter))
 	}
 	return v, nil
 }
@@ -130,7 +131,8 @@ func (c *call) path() (string, error) {
 		return "/", nil
 	}
 	if !pathPattern.MatchString(p) {
-		return "", invalid("The specified value for path is invalid. It must begin and end with / and contain only alphanumeric characters and/or / characters.")
+		return "", invalid("The specified value for path is invalid. " +
+			"It must begin and end with / and contain only alphanumeric characters and/or / characters.")
 	}
 	return p, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"hearth/internal/audit"
 	"hearth/internal/keyring"
 	"hearth/internal/policy"
 	"hearth/internal/table"
@@ -58,7 +59,7 @@ type Config struct {
 	// identity is believed if it is nil.
 	Tokens WebTokens
 	// Audit, if not nil, is told of every decision.
-	Audit func(Event)
+	Audit func(audit.Event)
 }
 
 // Service is the identity service.
@@ -101,7 +102,7 @@ func New(cfg Config) (*Service, error) {
 		cfg.Clock = time.Now
 	}
 	if cfg.Audit == nil {
-		cfg.Audit = func(Event) {}
+		cfg.Audit = func(audit.Event) {}
 	}
 	return &Service{
 		cfg:       cfg,

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,7 +42,7 @@ type callerResult struct {
 
 // getCallerIdentity needs no permission; not even an explicit deny keeps a
 // caller from asking.
-func getCallerIdentity(_ *Service, _ context.Context, c *call) (any, error) {
+func getCallerIdentity(_ context.Context, _ *Service, c *call) (any, error) {
 	if c.Caller == nil {
 		return nil, awserr.New("MissingAuthenticationTokenException", "Missing Authentication Token")
 	}
@@ -62,7 +63,7 @@ func shownCredentials(c Credentials) xmlCredentials {
 type credentialsResult struct{ Credentials xmlCredentials }
 
 // getSessionToken gives a user, or the root user, session keys.
-func getSessionToken(s *Service, ctx context.Context, c *call) (any, error) {
+func getSessionToken(ctx context.Context, s *Service, c *call) (any, error) {
 	id, err := c.identity()
 	if err != nil {
 		return nil, err
@@ -123,7 +124,7 @@ type assumeResult struct {
 	Audience                    string `json:"Audience,omitempty" xml:"Audience,omitempty"`
 }
 
-func assumeRole(s *Service, ctx context.Context, c *call) (any, error) {
+func assumeRole(ctx context.Context, s *Service, c *call) (any, error) {
 	id, err := c.identity()
 	if err != nil {
 		return nil, err
@@ -149,7 +150,7 @@ func assumeRole(s *Service, ctx context.Context, c *call) (any, error) {
 	}
 	// Who may not is told the same of a role that is there and one that is not.
 	if trust == nil {
-		s.audit(c.Caller.AccessKeyID, withPrincipal(request, id), policy.Decision{})
+		s.audit(c.Caller, withPrincipal(request, id), policy.Decision{})
 		return nil, awserr.New("AccessDenied", "User: %s is not authorized to perform: sts:AssumeRole on resource: %.200s", id.ARN, arn)
 	}
 	if err := s.Authorize(ctx, c.Caller, request, trust); err != nil {
@@ -226,7 +227,7 @@ type WebTokens interface {
 	Verify(ctx context.Context, issuer, token string) (claims map[string]any, err error)
 }
 
-func assumeWithWebIdentity(s *Service, ctx context.Context, c *call) (any, error) {
+func assumeWithWebIdentity(ctx context.Context, s *Service, c *call) (any, error) {
 	if s.cfg.Tokens == nil {
 		return nil, awserr.New("NotImplementedException", "This Hearth asks no identity provider. Start it with --web-identity.")
 	}
@@ -316,10 +317,8 @@ func audienceOf(claims map[string]any, clients []string) string {
 		audiences = []string{azp}
 	}
 	for _, a := range audiences {
-		for _, client := range clients {
-			if a == client {
-				return a
-			}
+		if slices.Contains(clients, a) {
+			return a
 		}
 	}
 	return ""
@@ -327,7 +326,7 @@ func audienceOf(claims map[string]any, clients []string) string {
 
 type keyInfoResult struct{ Account string }
 
-func getAccessKeyInfo(s *Service, ctx context.Context, c *call) (any, error) {
+func getAccessKeyInfo(ctx context.Context, s *Service, c *call) (any, error) {
 	credential, err := s.Secret(ctx, c.Get("AccessKeyId"), "")
 	if err != nil {
 		return nil, invalid("Invalid Access Key Id")

@@ -34,6 +34,8 @@ type Identity struct {
 	Scope       Scope
 	// Token is the session token as sent.
 	Token string
+	// RequestID is set by who serves the request, for its audit line.
+	RequestID string
 }
 
 // Pending is a request whose credentials look right and whose body has not
