@@ -82,7 +82,7 @@ func TestS3CodeThatIsRefused(t *testing.T) {
 	fail := func(err error) buckets {
 		return func(context.Context, string, string, string) (*s3.Object, error) { return nil, err }
 	}
-	endless := &s3.Object{ReadCloser: io.NopCloser(iotest.DataErrReader(zeros{})), Size: -1}
+	endless := &s3.Object{ReadCloser: io.NopCloser(io.MultiReader(io.LimitReader(zeros{}, 1<<20), iotest.ErrReader(errors.New("it was read on")))), Size: -1}
 	for _, tt := range []struct {
 		name          string
 		buckets       Buckets

@@ -85,6 +85,10 @@ func TestCodeIsUnpackedOnce(t *testing.T) {
 // TestLayersAreStacked makes sure that a list of layers is unpacked once, in
 // its order, and taken for no other list.
 func TestLayersAreStacked(t *testing.T) {
+	cfg := &function.Config{Layers: []function.Layer{{Code: function.Code{Object: "a"}}, {Code: function.Code{Object: "b"}}}}
+	if got := layersOf(cfg); len(got) != 2 || got[0].Object != "a" || got[1].Object != "b" {
+		t.Errorf("layers %v: want them in the function's order", got)
+	}
 	c, s := newCode(t, 10)
 	dirs := map[string]bool{}
 	for _, tt := range []struct {

@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"archive/zip"
+	"bytes"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -139,6 +142,104 @@ func TestRuntimeInALayer(t *testing.T) {
 	var got string
 	if f.do(t, event{"do": "version"}, &got); got != "from the function" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestTangledLayers gives a function two layers that are harmless apart: over
+// each other, a link of theirs would lead out of /opt.
+func TestTangledLayers(t *testing.T) {
+	t.Parallel()
+	publish := func(name, link, target string) string {
+		t.Helper()
+		var b bytes.Buffer
+		w := zip.NewWriter(&b)
+		for path, body := range map[string]string{"file-" + name: "", link: target} {
+			h := &zip.FileHeader{Name: path}
+			h.SetMode(0o644)
+			if path == link {
+				h.SetMode(fs.ModeSymlink | 0o777)
+			}
+			f, err := w.CreateHeader(h)
+			if err == nil {
+				_, err = f.Write([]byte(body))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		out, err := client(shared).PublishLayerVersion(t.Context(), &lambda.PublishLayerVersionInput{
+			LayerName: aws.String(nameOf(t) + name), Content: &types.LayerVersionContentInput{ZipFile: b.Bytes()},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *out.LayerVersionArn
+	}
+	one, two := publish("one", "link", "d/e/../../etc/passwd"), publish("two", "d/e", "..")
+	f := deploy(t, python)
+	if _, err := f.client.UpdateFunctionConfiguration(t.Context(), &lambda.UpdateFunctionConfigurationInput{FunctionName: &f.name, Layers: []string{one, two}}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the update fails", func() bool {
+		c, err := f.client.GetFunctionConfiguration(t.Context(), &lambda.GetFunctionConfigurationInput{FunctionName: &f.name})
+		if err != nil || c.LastUpdateStatus == types.LastUpdateStatusSuccessful {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		if c.LastUpdateStatus != types.LastUpdateStatusFailed {
+			return false
+		}
+		if c.LastUpdateStatusReasonCode != types.LastUpdateStatusReasonCodeInvalidZipFileException || !strings.Contains(*c.LastUpdateStatusReason, "leads out of the archive") {
+			t.Errorf("failed with %s: %s", c.LastUpdateStatusReasonCode, *c.LastUpdateStatusReason)
+		}
+		return true
+	})
+	var got string
+	if f.do(t, event{"do": "version"}, &got); got != "1" {
+		t.Errorf("what served before answers %q", got)
+	}
+}
+
+// TestLayersOutliveAKill kills a Hearth under an environment with layers: the
+// next one sweeps what is left, and the function finds its layer again.
+func TestLayersOutliveAKill(t *testing.T) {
+	t.Parallel()
+	data, err := harness.NewData()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(data)
+	h, err := harness.Start(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &function{name: "f", client: client(h)}
+	published, err := f.client.PublishLayerVersion(t.Context(), &lambda.PublishLayerVersionInput{
+		LayerName: aws.String("shared"), Content: &types.LayerVersionContentInput{ZipFile: harness.Zip(t, map[string]string{"python/shared.py": "WHERE = 'here'"})},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	harness.CreatePython(t, f.client, f.name, layerHandler, func(in *lambda.CreateFunctionInput) { in.Layers = []string{*published.LayerVersionArn} })
+	var a layerAnswer
+	f.do(t, event{}, &a)
+	if err := h.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if h, err = harness.Start(data); err != nil {
+		t.Fatal(err)
+	}
+	f.client = client(h)
+	if f.do(t, event{}, &a); a.Shared != "here" {
+		t.Errorf("after the kill: %+v", a)
+	}
+	if err := h.Stop(); err != nil {
+		t.Error(err)
+	}
+	if left := harness.Remaining(data); len(left) > 0 {
+		t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
 	}
 }
 
