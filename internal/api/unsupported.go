@@ -36,7 +36,7 @@ func unsupportedInCreate(in *lambda.CreateFunctionInput) error {
 	if err := unsupportedCode(code.S3Bucket, code.S3Key, code.S3ObjectVersion, code.ImageUri, code.SourceKMSKeyArn); err != nil {
 		return err
 	}
-	return unsupportedConfig(in.Layers, in.KMSKeyArn, in.ImageConfig, in.DurableConfig, in.CapacityProviderConfig)
+	return unsupportedConfig(in.Layers, in.ImageConfig, in.DurableConfig, in.CapacityProviderConfig)
 }
 
 func unsupportedInCodeUpdate(in *lambda.UpdateFunctionCodeInput) error {
@@ -47,7 +47,7 @@ func unsupportedInCodeUpdate(in *lambda.UpdateFunctionCodeInput) error {
 }
 
 func unsupportedInConfigUpdate(in *lambda.UpdateFunctionConfigurationInput) error {
-	return unsupportedConfig(in.Layers, in.KMSKeyArn, in.ImageConfig, in.DurableConfig, in.CapacityProviderConfig)
+	return unsupportedConfig(in.Layers, in.ImageConfig, in.DurableConfig, in.CapacityProviderConfig)
 }
 
 func unsupportedCode(bucket, key, version, image, kms *string) error {
@@ -60,10 +60,9 @@ func unsupportedCode(bucket, key, version, image, kms *string) error {
 	)
 }
 
-func unsupportedConfig(layers []string, kms *string, image *types.ImageConfig, durable *types.DurableConfig, capacity *types.CapacityProviderConfig) error {
+func unsupportedConfig(layers []string, image *types.ImageConfig, durable *types.DurableConfig, capacity *types.CapacityProviderConfig) error {
 	return refuse(
 		field{"Layers", len(layers) > 0},
-		field{"KMSKeyArn", str(kms) != ""},
 		field{"ImageConfig", image != nil && (len(image.Command)+len(image.EntryPoint) > 0 || str(image.WorkingDirectory) != "")},
 		field{"DurableConfig", durable != nil},
 		field{"CapacityProviderConfig", capacity != nil},

@@ -39,6 +39,9 @@ func (s *Service) Create(ctx context.Context, req function.CreateRequest) (*func
 	uid := newUID()
 	code.Object = objectKey(req.Account, uid)
 	record := s.newRecord(req, uid, code)
+	if err := s.seal(ctx, record, record.Latest); err != nil {
+		return nil, err
+	}
 	if req.DryRun {
 		record.RevisionID = newRevisionID()
 		return record, nil
@@ -161,7 +164,7 @@ func (s *Service) UpdateConfig(ctx context.Context, req function.ConfigUpdate) (
 			return nil, err
 		}
 		next.Latest.Code = now.Latest.Code
-		return next, nil
+		return next, s.reseal(ctx, next, now.Latest)
 	})
 }
 

@@ -38,6 +38,7 @@ type Config struct {
 	Catalog  *catalog.Catalog // started before the service
 	Objects  objectstore.Store
 	Preparer Preparer
+	Sealer   Sealer
 	Log      *slog.Logger
 	// Clock is time.Now if nil.
 	Clock  func() time.Time
@@ -100,6 +101,9 @@ func New(cfg Config) *Service {
 // interrupted.
 func (s *Service) Start(ctx context.Context) error {
 	if err := s.sweep(ctx); err != nil {
+		return fmt.Errorf("start control plane: %w", err)
+	}
+	if err := s.sealClear(ctx); err != nil {
 		return fmt.Errorf("start control plane: %w", err)
 	}
 	runCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
