@@ -4,7 +4,7 @@ package runtimes
 // its prefix by looking upwards from the executable), with AWS's own runtime
 // interface client and SDK from PyPI.
 func python311() Recipe {
-	r := base("python3.11", "python:3.11.v2", "python3.11", "python3-distutils", "python3-lib2to3")
+	r := base("python3.11", "python:3.11.v3", "python3.11", "python3-distutils", "python3-lib2to3")
 	r.WheelDir = "/var/lang/lib/python3.11/site-packages"
 	r.Wheels = []Wheel{
 		{"awslambdaric", "4.2.2", "ea87f581768a7558b493a59ee9f4de6dcbc6444b888169afa01af71396ed731d"},
@@ -44,7 +44,7 @@ func python311() Recipe {
 		// Unchecked, because the sources never change: saves a look at each
 		// source file at every import, and holds no time stamp.
 		{python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/var/lang/lib/python3.11"},
-		{python, "/var/runtime/bootstrap.py", "preload"},
+		{python, "/var/runtime/lib/preload.py"},
 	}
 	return r
 }

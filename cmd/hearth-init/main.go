@@ -1,3 +1,10 @@
+// At its start Go's runtime names its mappings, and reads files to learn its
+// share of the processors: forty system calls, for which every boot would wait.
+//
+//go:debug decoratemappings=0
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command hearth-init is process 1 of every sandbox. See package guest.
 package main
 

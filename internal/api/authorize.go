@@ -145,8 +145,7 @@ func text1(in any, name string) string {
 // member reads a member of an input that is of the given type.
 func member[T any](in any, name string) (T, bool) {
 	if v := reflect.ValueOf(in).Elem().FieldByName(name); v.IsValid() {
-		t, ok := v.Interface().(T)
-		return t, ok
+		return reflect.TypeAssert[T](v)
 	}
 	var none T
 	return none, false

@@ -31,7 +31,7 @@ func (op *operation) maxBody() int64 {
 	switch op.name {
 	case "CreateFunction", "UpdateFunctionCode", "PublishLayerVersion":
 		return maxUpload
-	case "Invoke", "InvokeWithResponseStream":
+	case "Invoke", streamOperation:
 		return invocation.MaxRequest
 	}
 	return maxBody
@@ -46,8 +46,8 @@ func (c *call) tooLarge(limit int64) error {
 	switch {
 	case op == nil:
 		return awserr.New("RequestEntityTooLargeException", "Request must be smaller than %d bytes", limit)
-	case op.name == "Invoke":
-		return awserr.New("RequestTooLargeException", "Request must be smaller than %d bytes for the InvokeFunction operation", limit)
+	case op.name == "Invoke", op.name == streamOperation:
+		return awserr.New("RequestTooLargeException", "Request must be smaller than %d bytes for the %s operation", limit, action(op))
 	}
 	return awserr.New("RequestEntityTooLargeException", "Request must be smaller than %d bytes for the %s operation", limit, op.name)
 }
@@ -59,11 +59,29 @@ func readBody(c *call, p *sigv4.Pending, limit int64) ([]byte, error) {
 	if p.Streamed() {
 		wire += limit/64 + firstBuffer // signatures between the chunks
 	}
+	raw, err := readRaw(c, limit, wire)
+	if err != nil {
+		return nil, err
+	}
+	body, err := p.Check(raw)
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(body)) > limit {
+		return nil, c.tooLarge(limit)
+	}
+	return body, nil
+}
+
+// readUnsigned reads the body of a request that has no signature.
+func readUnsigned(c *call, limit int64) ([]byte, error) { return readRaw(c, limit, limit) }
+
+// readRaw reads a body of up to wire bytes as it was sent; limit is what the
+// caller is told.
+func readRaw(c *call, limit, wire int64) (raw []byte, err error) {
 	if c.r.ContentLength > wire {
 		return nil, c.tooLarge(limit)
 	}
-	var raw []byte
-	var err error
 	if c.r.ContentLength != 0 {
 		// A client that dribbles must not hold the connection for ever. Writers
 		// without deadlines, as tests have, are none the worse.
@@ -78,14 +96,7 @@ func readBody(c *call, p *sigv4.Pending, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, awserr.New("SerializationException", "The request body ended before its declared length.")
 	}
-	body, err := p.Check(raw)
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(body)) > limit {
-		return nil, c.tooLarge(limit)
-	}
-	return body, nil
+	return raw, nil
 }
 
 // readAll reads to the end. Memory follows the bytes that came, not the

@@ -11,9 +11,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,14 +26,15 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"hearth/internal/api"
+	"hearth/internal/audit"
 	"hearth/internal/catalog"
 	"hearth/internal/control"
 	"hearth/internal/etcd"
 	"hearth/internal/function"
+	"hearth/internal/iam"
 	"hearth/internal/invocation"
+	"hearth/internal/keyring"
 	"hearth/internal/objectstore"
-	"hearth/internal/policy"
-	"hearth/internal/sigv4"
 )
 
 const (
@@ -39,7 +42,7 @@ const (
 	region  = "us-east-1"
 	key     = "AKIAHEARTHTEST000001"
 	secret  = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
-	role    = "arn:aws:iam::000000000000:role/r"
+	role    = "arn:aws:iam::000000000000:role/hearth-function"
 	hiARN   = "arn:aws:lambda:us-east-1:000000000000:function:hi"
 )
 
@@ -47,25 +50,15 @@ const (
 // Only what runs functions is missing.
 type hearth struct {
 	*lambda.Client
-	t *testing.T
+	t    *testing.T
+	url  string
+	http *http.Client
+	// clock and sessions are how far the server's clock, and that by which
+	// sessions end, are ahead of the real one, in nanoseconds.
+	clock    *atomic.Int64
+	sessions *atomic.Int64
+	events   *[]audit.Event
 }
-
-type oneKey struct{}
-
-func (oneKey) Secret(_ context.Context, id string) (sigv4.Credential, error) {
-	if id != key {
-		return sigv4.Credential{}, sigv4.ErrUnknownKey
-	}
-	return sigv4.Credential{AccountID: account, Secret: secret, PrincipalARN: "arn:aws:iam::" + account + ":root", UserID: account}, nil
-}
-
-// all may do everything.
-type all struct{}
-
-func (all) Authorize(context.Context, *sigv4.Identity, *policy.Request, *policy.Document) error {
-	return nil
-}
-func (all) PassRole(context.Context, *sigv4.Identity, string) error { return nil }
 
 // idle prepares and runs nothing.
 type idle struct{}
@@ -75,6 +68,10 @@ func (idle) Prepare(context.Context, *function.Record, *function.Config) error {
 func (idle) Check(context.Context, string, string, string) error { return nil }
 
 func (idle) Invoke(context.Context, string, string, string, *invocation.Request) (*invocation.Response, *invocation.Timeline, error) {
+	return nil, nil, errors.New("nothing runs functions here")
+}
+
+func (idle) InvokeStream(context.Context, string, string, string, *invocation.Request, invocation.Sink) (*invocation.Response, *invocation.Timeline, error) {
 	return nil, nil, errors.New("nothing runs functions here")
 }
 
@@ -98,14 +95,19 @@ func startHearth(t *testing.T) hearth {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = objects.Close() })
+	h := hearth{t: t, clock: new(atomic.Int64), sessions: new(atomic.Int64), events: new([]audit.Event)}
+	now := func() time.Time { return time.Now().Add(time.Duration(h.clock.Load())) }
+	record := func(e audit.Event) { *h.events = append(*h.events, e) }
+	life := func() time.Time { return time.Now().Add(time.Duration(h.sessions.Load())) }
+	people := startIdentities(t, store, dir, life, record)
 	plane := control.New(control.Config{Catalog: records, Objects: objects, Preparer: idle{}, Log: log, Region: region})
 	if err := plane.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(plane.Stop)
 	server, err := api.New(api.Config{
-		Functions: plane, Invoker: idle{}, Provisioner: idle{}, Keys: oneKey{}, Access: all{}, Region: region, Log: log,
-		Runtimes: []string{"python3.11"}, Concurrency: 1000,
+		Functions: plane, Invoker: idle{}, Provisioner: idle{}, Keys: people, Access: people, Identities: people, Region: region, Log: log,
+		Runtimes: []string{"python3.11"}, Concurrency: 1000, Now: now, Audit: record,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -114,12 +116,38 @@ func startHearth(t *testing.T) hearth {
 	t.Cleanup(ts.Close)
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	return hearth{t: t, Client: lambda.New(lambda.Options{
-		Region: region, BaseEndpoint: &ts.URL, HTTPClient: &http.Client{Transport: transport}, RetryMaxAttempts: 1,
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: key, SecretAccessKey: secret}, nil
-		}),
-	})}
+	h.url, h.http = ts.URL, &http.Client{Transport: transport}
+	h.Client = h.root().Client
+	return h
+}
+
+// file keeps a keyring where the test's other data is.
+type file string
+
+func (f file) Name() string          { return string(f) }
+func (f file) Load() ([]byte, error) { return os.ReadFile(string(f)) }
+func (f file) Save(b []byte) error   { return os.WriteFile(string(f), b, 0o600) }
+
+// startIdentities starts the identity service with its root user.
+func startIdentities(t *testing.T, store *etcd.Server, dir string, now func() time.Time, record func(audit.Event)) *iam.Service {
+	t.Helper()
+	ring, err := keyring.Open(t.Context(), keyring.Config{Store: file(filepath.Join(dir, "keyring")), Client: store.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ring.Stop)
+	people, err := iam.New(iam.Config{
+		Client: store.Client(), Sealer: ring, Clock: now, Audit: record,
+		Root: iam.Root{Account: account, AccessKeyID: key, Secret: secret},
+	})
+	if err == nil {
+		err = people.Start(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(people.Stop)
+	return people
 }
 
 func archiveOf(t *testing.T, body string) []byte {

@@ -17,6 +17,8 @@
 //     function sees. Every log line carries it too.
 //  4. Payloads, environment variables and secrets are never logged.
 //  5. A client that goes away does not cancel its function.
+//  6. An answer that is streamed is never in memory whole, and each piece of
+//     it leaves before the next is asked for.
 //
 // Failure modes: a fault of Hearth's own is a ServiceException to the caller
 // and an error in the log; a panic in a handler is the same.

@@ -23,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"hearth/internal/awserr"
+	"hearth/internal/awsquery"
 	"hearth/internal/function"
 	"hearth/internal/invocation"
 	"hearth/internal/policy"
@@ -49,6 +50,8 @@ type memory struct {
 	last    *invocation.Request
 	// respond answers invokes; the default echoes.
 	respond func(ctx context.Context, req *invocation.Request) (*invocation.Response, *invocation.Timeline, error)
+	// stream answers those that stream.
+	stream func(req *invocation.Request, to invocation.Sink) (*invocation.Response, *invocation.Timeline, error)
 }
 
 func newMemory() *memory {
@@ -238,10 +241,17 @@ func (ownAccount) Authorize(_ context.Context, caller *sigv4.Identity, r *policy
 
 func (ownAccount) PassRole(context.Context, *sigv4.Identity, string) error { return nil }
 
+// nobody has no identity service.
+type nobody struct{}
+
+func (nobody) Serve(context.Context, *awsquery.Call) ([]byte, error) {
+	return nil, awserr.New("NotImplementedException", "no identities here")
+}
+
 // oneKey knows the test's access key.
 type oneKey struct{}
 
-func (oneKey) Secret(_ context.Context, id string) (sigv4.Credential, error) {
+func (oneKey) Secret(_ context.Context, id, _ string) (sigv4.Credential, error) {
 	if id != testKey {
 		return sigv4.Credential{}, sigv4.ErrUnknownKey
 	}
@@ -262,7 +272,7 @@ func start(t testing.TB) *bench {
 	b := &bench{memory: newMemory(), log: new(bytes.Buffer)}
 	var err error
 	b.server, err = New(Config{
-		Functions: b.memory, Invoker: b.memory, Provisioner: b.memory, Keys: oneKey{}, Access: ownAccount{}, Region: testRegion,
+		Functions: b.memory, Invoker: b.memory, Provisioner: b.memory, Keys: oneKey{}, Access: ownAccount{}, Identities: nobody{}, Region: testRegion,
 		Runtimes: []string{"python3.11", "nodejs20.x", "provided.al2023"}, Concurrency: 1000,
 		RuntimeVersion: func(string) string { return strings.Repeat("a", 64) },
 		Log:            slog.New(slog.NewTextHandler(&lockedWriter{w: b.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),

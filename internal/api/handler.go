@@ -75,7 +75,7 @@ func (s *Server) resolve(c *call, reference, qualifier string) (arn.Function, er
 // action is the IAM action of an operation.
 func action(op *operation) string {
 	switch op.name {
-	case "Invoke", "InvokeWithResponseStream":
+	case "Invoke", streamOperation:
 		return "InvokeFunction"
 	case "GetLayerVersionByArn":
 		return "GetLayerVersion"

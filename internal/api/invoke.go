@@ -15,6 +15,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"hearth/internal/arn"
 	"hearth/internal/awserr"
 	"hearth/internal/invocation"
 )
@@ -33,33 +34,8 @@ var emptyEvent = []byte("{}")
 // invoke serves Invoke. It is the warm path: it reads what it needs from the
 // request by hand, and its answer goes out without the codec.
 func (s *Server) invoke(c *call, reference string, query url.Values, body []byte) error {
-	qualifier := query.Get("Qualifier")
-	ref, err := s.resolve(c, reference, qualifier)
-	if err != nil {
-		return err
-	}
-	about := subject{resource: ref.String(), account: ref.Account, fn: ref}
-	if err := s.cfg.Access.Authorize(c.r.Context(), &c.Identity, s.accessRequest(c, about), s.policyOf(c.r.Context(), ref)); err != nil {
-		return err
-	}
-	tail, dry, err := readInvokeHeader(c.r.Header)
-	if err != nil {
-		return err
-	}
-	if dry {
-		if err := s.cfg.Invoker.Check(c.r.Context(), ref.Account, ref.Name, ref.Qualifier); err != nil {
-			return err
-		}
-		s.write(c, &answer{status: http.StatusNoContent})
-		return nil
-	}
-	req := &invocation.Request{ID: c.id, InvokedARN: ref.String(), Payload: body, Tail: tail, TraceID: s.trace(c.r.Header)}
-	if req.ClientContext, err = readClientContext(c.r.Header.Get("X-Amz-Client-Context")); err != nil {
-		return err
-	}
-	if len(body) == 0 {
-		req.Payload = emptyEvent
-	} else if err := checkPayload(body); err != nil {
+	ref, req, err := s.readInvoke(c, reference, query, body)
+	if err != nil || req == nil {
 		return err
 	}
 	// A function runs to its end even if its caller has gone.
@@ -70,6 +46,40 @@ func (s *Server) invoke(c *call, reference string, query url.Values, body []byte
 	}
 	s.writeInvoke(c, req, res, timeline)
 	return nil
+}
+
+// readInvoke reads the request of an invoke of either kind, and the name of its
+// function, and has it authorized. There is no request if it was a dry run,
+// which was answered.
+func (s *Server) readInvoke(c *call, reference string, query url.Values, body []byte) (ref arn.Function, req *invocation.Request, err error) {
+	if ref, err = s.resolve(c, reference, query.Get("Qualifier")); err != nil {
+		return ref, nil, err
+	}
+	about := subject{resource: ref.String(), account: ref.Account, fn: ref}
+	if err := s.cfg.Access.Authorize(c.r.Context(), &c.Identity, s.accessRequest(c, about), s.policyOf(c.r.Context(), ref)); err != nil {
+		return ref, nil, err
+	}
+	tail, dry, err := readInvokeHeader(c.r.Header)
+	if err != nil {
+		return ref, nil, err
+	}
+	if dry {
+		if err := s.cfg.Invoker.Check(c.r.Context(), ref.Account, ref.Name, ref.Qualifier); err != nil {
+			return ref, nil, err
+		}
+		s.write(c, &answer{status: http.StatusNoContent})
+		return ref, nil, nil
+	}
+	req = &invocation.Request{ID: c.id, InvokedARN: ref.String(), Payload: body, Tail: tail, TraceID: s.trace(c.r.Header)}
+	if req.ClientContext, err = readClientContext(c.r.Header.Get("X-Amz-Client-Context")); err != nil {
+		return ref, nil, err
+	}
+	if len(body) == 0 {
+		req.Payload = emptyEvent
+	} else if err := checkPayload(body); err != nil {
+		return ref, nil, err
+	}
+	return ref, req, nil
 }
 
 // readInvokeHeader reads how to invoke.
@@ -168,16 +178,20 @@ func (s *Server) writeInvoke(c *call, req *invocation.Request, res *invocation.R
 		h["X-Amz-Function-Error"] = []string{res.FunctionError}
 	}
 	if req.Tail {
-		log := res.Log
-		if len(log) > invocation.LogTail {
-			log = log[len(log)-invocation.LogTail:]
-		}
-		h["X-Amz-Log-Result"] = []string{base64.StdEncoding.EncodeToString(log)}
+		h["X-Amz-Log-Result"] = []string{logResult(res.Log)}
 	}
 	if t != nil {
 		h["Server-Timing"] = []string{serverTiming(t)}
 	}
 	s.write(c, &answer{status: http.StatusOK, body: res.Payload})
+}
+
+// logResult is the end of a log as callers get it.
+func logResult(log []byte) string {
+	if len(log) > invocation.LogTail {
+		log = log[len(log)-invocation.LogTail:]
+	}
+	return base64.StdEncoding.EncodeToString(log)
 }
 
 // serverTiming writes an invoke's waterfall in the W3C header's form.

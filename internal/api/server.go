@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"time"
 
+	"hearth/internal/audit"
 	"hearth/internal/awserr"
 	"hearth/internal/function"
 	"hearth/internal/invocation"
@@ -57,6 +58,10 @@ type Functions interface {
 // Invoker is the frontend of the invoke path. Its errors are *awserr.Error.
 type Invoker interface {
 	Invoke(ctx context.Context, account, name, qualifier string, req *invocation.Request) (*invocation.Response, *invocation.Timeline, error)
+	// InvokeStream is Invoke for an answer that is given to the sink as it
+	// comes. The Response says how it ended; its Payload is a failure's.
+	InvokeStream(ctx context.Context, account, name, qualifier string, req *invocation.Request, to invocation.Sink) (
+		*invocation.Response, *invocation.Timeline, error)
 	// Check does what Invoke does up to running the function.
 	Check(ctx context.Context, account, name, qualifier string) error
 }
@@ -70,8 +75,9 @@ type Config struct {
 	Keys        sigv4.Keys
 	// KMS is the key service; without one its API is not served.
 	KMS KeyService
-	// Access decides what callers may do.
-	Access Access
+	// Access decides what callers may do, Identities are who they are.
+	Access     Access
+	Identities Identities
 	// Region is the one region served.
 	Region string
 	// Runtimes are the managed runtimes that can be built here.
@@ -87,6 +93,8 @@ type Config struct {
 	// use the host that the caller asked.
 	PublicURL string
 	Log       *slog.Logger
+	// Audit, if not nil, is told of requests that cannot be authenticated.
+	Audit func(audit.Event)
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 }
@@ -98,7 +106,8 @@ func (c *Config) validate() error {
 		missing bool
 		name    string
 	}{
-		{c.Functions == nil, "Functions"}, {c.Invoker == nil, "Invoker"}, {c.Provisioner == nil, "Provisioner"}, {c.Keys == nil, "Keys"}, {c.Access == nil, "Access"},
+		{c.Functions == nil, "Functions"}, {c.Invoker == nil, "Invoker"}, {c.Provisioner == nil, "Provisioner"},
+		{c.Keys == nil, "Keys"}, {c.Access == nil, "Access"}, {c.Identities == nil, "Identities"},
 		{c.Region == "", "Region"}, {c.Concurrency <= 0, "Concurrency"}, {c.Log == nil, "Log"},
 	} {
 		if p.missing {
@@ -172,6 +181,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := s.serve(c); err != nil {
+		s.auditRefusal(c, err)
 		s.fail(c, err)
 	}
 }
@@ -180,15 +190,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // credential scope names.
 func (s *Server) serve(c *call) error {
 	p, err := s.verifier.Begin(c.r)
+	if e, ok := awserr.As(err); ok && e.Code == "MissingAuthenticationTokenException" {
+		if served, err := s.unsignedQuery(c); served {
+			return err
+		}
+	}
 	if err != nil {
 		return err
 	}
 	c.Identity = p.Identity
+	c.RequestID = c.id
 	switch p.Scope.Service {
 	case "lambda":
 		return s.serveLambda(c, p)
-	case "sts":
-		return s.serveSTS(c, p)
+	case "iam", "sts":
+		return s.serveQuery(c, p)
 	case codeService:
 		return s.serveCode(c, p)
 	case "kms":
@@ -199,7 +215,24 @@ func (s *Server) serve(c *call) error {
 	if _, err := readBody(c, p, maxBody); err != nil {
 		return err
 	}
-	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda, sts and kms are.", p.Scope.Service)
+	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda, iam, sts and kms are.", p.Scope.Service)
+}
+
+// unauthenticated are the errors of requests of which nobody knows who sent
+// them.
+var unauthenticated = map[string]bool{
+	"ExpiredTokenException": true, "IncompleteSignatureException": true, "InvalidIdentityToken": true, "InvalidSignatureException": true,
+	"MissingAuthenticationTokenException": true, "RequestExpired": true, "UnrecognizedClientException": true,
+}
+
+// auditRefusal tells the audit log of a request that was not authenticated.
+func (s *Server) auditRefusal(c *call, err error) {
+	if e, ok := awserr.As(err); ok && unauthenticated[e.Code] && s.cfg.Audit != nil {
+		s.cfg.Audit(audit.Event{
+			Time: s.cfg.Now(), RequestID: c.id, AccessKey: sigv4.ClaimedKey(c.r), Action: clip(c.r.Method + " " + c.r.URL.Path),
+			SourceIP: remoteIP(c.r.RemoteAddr).String(), By: e.Code,
+		})
+	}
 }
 
 func (s *Server) serveLambda(c *call, p *sigv4.Pending) error {
@@ -223,8 +256,11 @@ func (s *Server) serveLambda(c *call, p *sigv4.Pending) error {
 	if err != nil {
 		return err
 	}
-	if m.op.name == "Invoke" {
+	switch m.op.name {
+	case "Invoke":
 		return s.invoke(c, m.labels[0].value, query, body)
+	case streamOperation:
+		return s.invokeStream(c, m.labels[0].value, query, body)
 	}
 	return s.operate(c, m, query, body)
 }

@@ -55,7 +55,7 @@ func TestAuthenticationErrors(t *testing.T) {
 	failed(t, do(t, sign("AKIAOTHER", testSecret, testRegion, "lambda", now)), 403, "UnrecognizedClientException", "The security token included in the request is invalid.")
 	failed(t, do(t, sign(testKey, "wrong", testRegion, "lambda", now)), 403, "InvalidSignatureException", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
 	failed(t, do(t, sign(testKey, testSecret, "eu-west-1", "lambda", now)), 403, "InvalidSignatureException", "Credential should be scoped to a valid region, not 'eu-west-1'. This Hearth serves 'us-east-1': set AWS_REGION to it.")
-	failed(t, do(t, sign(testKey, testSecret, testRegion, "dynamodb", now)), 501, "NotImplementedException", "The service 'dynamodb' is not served by this version of Hearth; lambda, sts and kms are.")
+	failed(t, do(t, sign(testKey, testSecret, testRegion, "dynamodb", now)), 501, "NotImplementedException", "The service 'dynamodb' is not served by this version of Hearth; lambda, iam, sts and kms are.")
 	if got := do(t, sign(testKey, testSecret, testRegion, "lambda", now.Add(-6*time.Minute))); got.status != 403 || !strings.Contains(got.body, "Signature expired: ") {
 		t.Errorf("got %v", got)
 	}
@@ -160,31 +160,6 @@ func TestConfigValidate(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: does not name %s", err, want)
 		}
-	}
-}
-
-func TestGetCallerIdentity(t *testing.T) {
-	b := start(t)
-	const form = "Action=GetCallerIdentity&Version=2011-06-15"
-	kind := []string{"Content-Type", "application/x-www-form-urlencoded"}
-	got := b.sendAs(t, "sts", "POST", "/", form, kind...)
-	want := `<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>` +
-		`<Arn>arn:aws:iam::000000000000:root</Arn><UserId>000000000000</UserId><Account>000000000000</Account></GetCallerIdentityResult>` +
-		`<ResponseMetadata><RequestId>` + got.header.Get("X-Amzn-Requestid") + `</RequestId></ResponseMetadata></GetCallerIdentityResponse>`
-	if got.status != 200 || got.body != want || got.header.Get("Content-Type") != "text/xml" {
-		t.Errorf("got %v\nwant %s", got, want)
-	}
-	got = b.sendAs(t, "sts", "GET", "/?"+form, "", "Accept", "application/json")
-	if got.status != 200 || !strings.HasPrefix(got.body, `{"GetCallerIdentityResponse":{"GetCallerIdentityResult":{"Arn":"arn:aws:iam::000000000000:root",`) {
-		t.Errorf("got %v", got)
-	}
-	got = b.sendAs(t, "sts", "POST", "/", "Action=AssumeRole&Version=2011-06-15", kind...)
-	if got.status != 400 || !strings.Contains(got.body, "<Error><Type>Sender</Type><Code>InvalidAction</Code><Message>Could not find operation AssumeRole for version 2011-06-15</Message></Error>") {
-		t.Errorf("got %v", got)
-	}
-	got = b.sendAs(t, "iam", "POST", "/", "Action=ListRoles", kind...)
-	if got.status != 501 || !strings.Contains(got.body, "<Code>NotImplementedException</Code><Message>The service &#39;iam&#39; is not served") {
-		t.Errorf("got %v", got)
 	}
 }
 

@@ -126,6 +126,9 @@ func record(uid string, generation uint64) *function.Record {
 	return &function.Record{UID: uid, Generation: generation, Latest: &function.Config{}, Serving: &function.Config{MemorySize: 128}}
 }
 
+// wait lets simulated time pass.
+func wait(d time.Duration) { time.Sleep(d) }
+
 func (r rig) acquire(rec *function.Record) environment.Lease {
 	r.t.Helper()
 	l, err := r.Acquire(r.t.Context(), rec)

@@ -36,7 +36,7 @@ func TestProvisioned(t *testing.T) {
 	run(t, Config{Functions: functions{"f": fn, "f:1": v}, IdleTimeout: time.Minute}, 4096, func(r rig) {
 		r.Changed(nil, fn)
 		wantProvisioned(t, r, v, 0, 0, "")
-		time.Sleep(2 * time.Second)
+		wait(2 * time.Second)
 		wantProvisioned(t, r, v, 3, 3, "")
 
 		for range 3 {
@@ -55,7 +55,7 @@ func TestProvisioned(t *testing.T) {
 		for _, e := range r.Environments() {
 			r.InvokeDone(environment.Lease{ID: e.ID, Key: e.Key}, 0, nil)
 		}
-		time.Sleep(5 * time.Minute)
+		wait(5 * time.Minute)
 		synctest.Wait()
 		if n := r.worker.count(); n != 3 {
 			t.Errorf("%d environments after the idle time, want 3", n)
@@ -65,7 +65,7 @@ func TestProvisioned(t *testing.T) {
 		less.Provisioned = nil
 		r.cfg.Functions.(functions)["f"] = less
 		r.Changed(fn, less)
-		time.Sleep(5 * time.Minute)
+		wait(5 * time.Minute)
 		if n := r.worker.count(); n != 0 {
 			t.Errorf("%d environments when none is provisioned any more", n)
 		}
@@ -78,12 +78,12 @@ func TestProvisionedAreReplaced(t *testing.T) {
 	fn, v := provisioned(2)
 	run(t, Config{Functions: functions{"f": fn, "f:1": v}}, 4096, func(r rig) {
 		r.Changed(nil, fn)
-		time.Sleep(2 * time.Second)
+		wait(2 * time.Second)
 		for range 24 * 60 {
 			if _, available, _ := r.Provisioned(v); available != 2 {
 				t.Fatalf("%d environments are available", available)
 			}
-			time.Sleep(time.Minute)
+			wait(time.Minute)
 		}
 		if r.worker.starts < 40 {
 			t.Errorf("%d starts in a day with leases of an hour", r.worker.starts)
@@ -99,23 +99,23 @@ func TestProvisionedFollows(t *testing.T) {
 	all := functions{"f": fn, "f:1": one, "f:2": two}
 	run(t, Config{Functions: all, IdleTimeout: time.Minute}, 4096, func(r rig) {
 		r.Changed(nil, fn)
-		time.Sleep(2 * time.Second)
+		wait(2 * time.Second)
 		moved := fn.Clone()
 		moved.Aliases["live"].Version = "2"
 		all["f"] = moved
 		r.Changed(fn, moved)
-		time.Sleep(2 * time.Second)
+		wait(2 * time.Second)
 		wantProvisioned(t, r, one, 0, 0, "")
 		wantProvisioned(t, r, two, 0, 0, "")
 		ready := two.Clone()
 		ready.State, ready.Serving, ready.Generation = function.Active, &function.Config{MemorySize: 128}, 1
 		all["f:2"] = ready
 		r.Changed(two, ready)
-		time.Sleep(2 * time.Second)
+		wait(2 * time.Second)
 		wantProvisioned(t, r, ready, 1, 1, "")
 		delete(all, "f:2")
 		r.Changed(ready, nil)
-		time.Sleep(2 * time.Minute)
+		wait(2 * time.Minute)
 		if n := r.worker.count(); n != 0 {
 			t.Errorf("%d environments are left", n)
 		}
@@ -127,7 +127,7 @@ func TestProvisionedFails(t *testing.T) {
 	run(t, Config{Functions: functions{"f": fn, "f:1": v}}, 4096, func(r rig) {
 		r.worker.initFails = true
 		r.Changed(nil, fn)
-		time.Sleep(2 * time.Second)
+		wait(2 * time.Second)
 		wantProvisioned(t, r, v, 0, 0, initFailed)
 		if starts := r.worker.starts; starts > 2 {
 			t.Errorf("%d starts of a function that does not initialise", starts)
@@ -135,12 +135,12 @@ func TestProvisionedFails(t *testing.T) {
 		r.worker.mu.Lock()
 		r.worker.initFails = false
 		r.worker.mu.Unlock()
-		time.Sleep(20 * time.Second)
+		wait(20 * time.Second)
 		wantProvisioned(t, r, v, 1, 1, "")
 	})
 	run(t, Config{Functions: functions{"f": fn, "f:1": v}}, 64, func(r rig) {
 		r.Changed(nil, fn)
-		time.Sleep(2 * time.Second)
+		wait(2 * time.Second)
 		wantProvisioned(t, r, v, 0, 0, "No worker has room for more environments. Give Hearth more memory, or provision less.")
 	})
 }

@@ -86,6 +86,17 @@ var kinds = map[string]kind{
 	"UnrecognizedClientException":         {http.StatusForbidden, "message", false},
 	"ValidationException":                 {http.StatusBadRequest, "message", false},
 
+	// Errors of IAM and STS.
+	"AccessDenied":            {http.StatusForbidden, "Message", false},
+	"DeleteConflict":          {http.StatusConflict, "Message", false},
+	"EntityAlreadyExists":     {http.StatusConflict, "Message", false},
+	"InvalidIdentityToken":    {http.StatusBadRequest, "Message", false},
+	"InvalidInput":            {http.StatusBadRequest, "Message", false},
+	"LimitExceeded":           {http.StatusConflict, "Message", false},
+	"MalformedPolicyDocument": {http.StatusBadRequest, "Message", false},
+	"NoSuchEntity":            {http.StatusNotFound, "Message", false},
+	"PackedPolicyTooLarge":    {http.StatusBadRequest, "Message", false},
+	"ValidationError":         {http.StatusBadRequest, "Message", false},
 	// KMS's. Its protocol answers all of a caller's errors with status 400,
 	// also those that have another one here.
 	"AlreadyExistsException":           {http.StatusBadRequest, "message", false},

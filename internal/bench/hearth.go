@@ -125,7 +125,7 @@ const memoryMB = 3538
 func (h *hearth) create(ctx context.Context, name string, w workload) error {
 	_, err := h.client.CreateFunction(ctx, &lambda.CreateFunctionInput{
 		FunctionName: &name, Runtime: types.Runtime(w.runtime), Handler: &w.handler, MemorySize: aws.Int32(memoryMB),
-		Timeout: aws.Int32(30), Role: aws.String("arn:aws:iam::000000000000:role/bench"), Code: &types.FunctionCode{ZipFile: w.zip},
+		Timeout: aws.Int32(30), Role: aws.String("arn:aws:iam::000000000000:role/hearth-function"), Code: &types.FunctionCode{ZipFile: w.zip},
 	})
 	if err != nil {
 		return err

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 
 	"hearth/internal/archive"
-	"hearth/internal/datadir"
 	"hearth/internal/function"
 	"hearth/internal/mount"
 	"hearth/internal/netns"
@@ -18,7 +17,6 @@ import (
 	"hearth/internal/sandbox"
 	"hearth/internal/sandbox/gvisor"
 	"hearth/internal/scratch"
-	"hearth/internal/sigv4"
 	"hearth/internal/worker"
 )
 
@@ -126,17 +124,4 @@ func (v scratchVolume) Path() string { return v.Dir }
 
 func (volumes) Extract(r io.ReaderAt, size int64, dir string) error {
 	return archive.Extract(r, size, dir, archive.Default())
-}
-
-// keys is the one key of the one account.
-type keys struct{ root datadir.Credentials }
-
-func (k keys) Secret(_ context.Context, accessKeyID string) (sigv4.Credential, error) {
-	if accessKeyID != k.root.AccessKeyID {
-		return sigv4.Credential{}, sigv4.ErrUnknownKey
-	}
-	return sigv4.Credential{
-		AccountID: k.root.AccountID, Secret: k.root.SecretAccessKey,
-		PrincipalARN: "arn:aws:iam::" + k.root.AccountID + ":root", UserID: k.root.AccountID,
-	}, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"hearth/internal/api"
 	"hearth/internal/assignment"
+	"hearth/internal/audit"
 	"hearth/internal/catalog"
 	"hearth/internal/control"
 	"hearth/internal/counting"
@@ -21,6 +22,8 @@ import (
 	"hearth/internal/environment"
 	"hearth/internal/etcd"
 	"hearth/internal/frontend"
+	"hearth/internal/iam"
+	"hearth/internal/keyring"
 	"hearth/internal/logstore"
 	"hearth/internal/managedruntime"
 	"hearth/internal/objectstore"
@@ -47,6 +50,9 @@ type Hearth struct {
 	etcd       *etcd.Server
 	objects    *objectstore.Dir
 	logs       *logstore.Store
+	keyring    *keyring.Keyring
+	audit      *audit.Log
+	people     *iam.Service
 	catalog    *catalog.Catalog
 	runtimes   *managedruntime.Store
 	placement  *placement.Service
@@ -124,11 +130,39 @@ func (h *Hearth) openStores(ctx context.Context) (err error) {
 		return err
 	}
 	h.stopLast(h.logs.Stop)
+	if err := h.openIdentities(ctx); err != nil {
+		return err
+	}
 	h.catalog = catalog.New(catalog.Config{Client: h.etcd.Client(), Log: h.cfg.Log})
 	if err := h.catalog.Start(ctx); err != nil {
 		return err
 	}
 	h.stopLast(h.catalog.Stop)
+	return nil
+}
+
+// openIdentities starts what keeps secrets and knows who may do what.
+func (h *Hearth) openIdentities(ctx context.Context) (err error) {
+	if h.keyring, err = keyring.Open(ctx, keyring.Config{Store: h.dir.Keyring(), Client: h.etcd.Client(), Log: h.cfg.Log}); err != nil {
+		return err
+	}
+	h.stopLast(h.keyring.Stop)
+	if h.audit, err = audit.Open(audit.Config{Dir: h.dir.Audit(), Log: h.cfg.Log, Data: h.cfg.AuditData}); err != nil {
+		return err
+	}
+	h.stopLast(h.audit.Stop)
+	h.people, err = iam.New(iam.Config{
+		Audit:  h.audit.Record,
+		Client: h.etcd.Client(), Sealer: h.keyring, Log: h.cfg.Log,
+		Root: iam.Root{Account: h.creds.AccountID, AccessKeyID: h.creds.AccessKeyID, Secret: h.creds.SecretAccessKey},
+	})
+	if err != nil {
+		return err
+	}
+	if err := h.people.Start(ctx); err != nil {
+		return err
+	}
+	h.stopLast(h.people.Stop)
 	return nil
 }
 
@@ -232,7 +266,8 @@ func (h *Hearth) serve(listener net.Listener) error {
 		return err
 	}
 	handler, err := api.New(api.Config{
-		Functions: h.control, Invoker: front, Provisioner: h.assignment, Keys: keys{h.creds}, Region: h.cfg.Region,
+		Functions: h.control, Invoker: front, Provisioner: h.assignment, Keys: h.people, Access: h.people, Identities: h.people,
+		Audit: h.audit.Record, Region: h.cfg.Region,
 		Runtimes: h.runtimes.Names(), RuntimeVersion: h.runtimeVersion,
 		Concurrency: h.cfg.AccountConcurrency, Log: h.cfg.Log,
 	})

@@ -20,6 +20,8 @@ type Config struct {
 	// Listen is HOST:PORT; port 0 takes a free one.
 	Listen string
 	Region string
+	// AuditData has the audit log keep allowed invokes and reads too.
+	AuditData bool
 	// AccountConcurrency is the concurrency limit of an account.
 	AccountConcurrency int
 	// MemoryMB is what environments may use together; default four fifths of

@@ -43,6 +43,16 @@ func (d *decoder) int() int64 {
 	return int64(v) //nolint:gosec // the same 64 bits
 }
 
+// size refuses numbers beyond 0 and limit.
+func (d *decoder) size(limit int) int {
+	v := d.int()
+	if v < 0 || v > int64(limit) {
+		d.bad = true
+		return 0
+	}
+	return int(v)
+}
+
 func (d *decoder) bool() bool {
 	if d.bad || len(d.b) < 1 || d.b[0] > 1 {
 		d.bad = true
@@ -128,7 +138,8 @@ func appendInvoke(b []byte, v *Invoke) []byte {
 	b = appendInt(b, v.DeadlineMs)
 	b = appendString(b, v.TraceID)
 	b = appendString(b, v.ClientContext)
-	return appendString(b, v.ContentType)
+	b = appendString(b, v.ContentType)
+	return appendInt(b, int64(v.Window))
 }
 
 // decodeInvoke fills v, reusing what it holds.
@@ -140,7 +151,38 @@ func decodeInvoke(header []byte, v *Invoke) error {
 	v.TraceID = d.string(v.TraceID)
 	v.ClientContext = append(v.ClientContext[:0], d.bytes()...)
 	v.ContentType = d.string(jsonType)
+	v.Window = d.size(Window)
 	return d.end("invoke")
+}
+
+func appendHead(b []byte, v *StreamHead) []byte {
+	b = appendString(b, v.RequestID)
+	return appendString(b, v.ContentType)
+}
+
+// decodeHead decodes the head of the answer to the request of that id.
+func decodeHead(header []byte, id string) (*StreamHead, error) {
+	d := decoder{b: header}
+	v := &StreamHead{RequestID: d.string(id), ContentType: d.string(jsonType)}
+	if err := d.end("stream head"); err != nil {
+		return nil, err
+	}
+	if v.RequestID != id {
+		return nil, fmt.Errorf("%w: stream of another request", ErrProtocol)
+	}
+	return v, nil
+}
+
+// A credit's header is the id of the request whose answer may go on, and by
+// how many bytes.
+func appendCredit(b []byte, id string, n int) []byte {
+	return appendInt(appendString(b, id), int64(n))
+}
+
+func decodeCredit(header []byte, known string) (id string, n int, err error) {
+	d := decoder{b: header}
+	id, n = d.string(known), d.size(Window)
+	return id, n, d.end("credit")
 }
 
 func appendResponse(b []byte, v *Response) []byte {

@@ -12,7 +12,9 @@
 //  3. One invoke at a time: the next Invoke may be sent only after the Done
 //     of the one before.
 //  4. Both sides always read, so that neither can hold the other up for
-//     longer than the other's frame takes: nothing else limits the flow.
+//     longer than the other's frame takes. Nothing limits the flow but the
+//     credit for an answer that comes in pieces: at most Window bytes of it
+//     are in the worker's memory, and a slow taker holds up no other frame.
 //  5. Frames arrive in the order in which they were sent. Log records that
 //     were sent before a Done were given to Options.Logs before WaitDone
 //     returns.

@@ -29,6 +29,9 @@ const (
 	frameDone                          // from hearth-init: Done; body: Init.Error
 	frameLog                           // from hearth-init: LogRecord; body: its Data
 	frameExpire                        // from worker: the request id
+	frameBegin                         // from hearth-init: StreamHead
+	frameData                          // from hearth-init: empty; body: a piece of the answer
+	frameCredit                        // from worker: request id, bytes
 )
 
 // Limits on what one frame may carry, in bytes.
@@ -37,6 +40,12 @@ const (
 	MaxInitError = 256 << 10
 	// MaxLogRecord bounds LogRecord.Data.
 	MaxLogRecord = 256 << 10
+	// MaxData bounds a piece of a streamed answer: logs and the end of other
+	// frames wait no longer than one takes.
+	MaxData = 64 << 10
+	// Window is how much of a streamed answer the worker takes before its
+	// client has taken any of it.
+	Window = 256 << 10
 )
 
 // frameLimits are checked before memory is set aside for a frame.
@@ -55,6 +64,9 @@ var frameLimits = [...]struct{ header, body int }{
 	frameDone:     {header: 2 << 10, body: MaxInitError},
 	frameLog:      {header: 256, body: MaxLogRecord},
 	frameExpire:   {header: 2 << 10},
+	frameBegin:    {header: 4 << 10},
+	frameData:     {body: MaxData},
+	frameCredit:   {header: 2 << 10},
 }
 
 // A frame begins with its type, three zero bytes, and the lengths of header

@@ -24,6 +24,9 @@ func FuzzFrame(f *testing.F) {
 		w.finish(frameInit, appendMillis(w.begin(), time.Second), nil),
 		w.finish(frameInitDone, appendInitReport(w.begin(), &InitReport{Status: StatusTimeout}), nil),
 		w.finish(frameLog, appendLog(w.begin(), &LogRecord{RequestID: "id", Time: time.Unix(1, 2)}), []byte("line")),
+		w.finish(frameBegin, appendHead(w.begin(), &StreamHead{RequestID: "id", ContentType: "t"}), nil),
+		w.finish(frameData, w.begin(), []byte("piece")),
+		w.finish(frameCredit, appendCredit(w.begin(), "id", 5), nil),
 	} {
 		if err != nil {
 			f.Fatal(err)
@@ -76,6 +79,14 @@ func checkHeader(t *testing.T, kind frameType, header []byte) {
 	case frameExpire:
 		id, err2 := decodeExpire(header, "id")
 		err, again = err2, appendString(nil, id)
+	case frameBegin:
+		v, err2 := decodeHead(header, "id")
+		if err = err2; err == nil {
+			again = appendHead(nil, v)
+		}
+	case frameCredit:
+		id, n, err2 := decodeCredit(header, "id")
+		err, again = err2, appendCredit(nil, id, n)
 	default:
 		return
 	}
@@ -86,7 +97,7 @@ func checkHeader(t *testing.T, kind frameType, header []byte) {
 
 // TestCodec: what is encoded is decoded.
 func TestCodec(t *testing.T) {
-	in := Invoke{"id", "arn", -5, "trace", []byte("ctx"), "text/plain"}
+	in := Invoke{"id", "arn", -5, "trace", []byte("ctx"), "text/plain", 7}
 	var gotIn Invoke
 	if err := decodeInvoke(appendInvoke(nil, &in), &gotIn); err != nil || !reflect.DeepEqual(gotIn, in) {
 		t.Errorf("got %+v, %v, want %+v", gotIn, err, in)
@@ -98,6 +109,18 @@ func TestCodec(t *testing.T) {
 	done := &Done{"id", true, 7, &InitReport{Status: StatusSuccess, Duration: 3}}
 	if got, err := decodeDone(appendDone(nil, done), "id"); err != nil || !reflect.DeepEqual(got, done) {
 		t.Errorf("got %+v, %v, want %+v", got, err, done)
+	}
+	head := &StreamHead{"id", "text/plain"}
+	if got, err := decodeHead(appendHead(nil, head), "id"); err != nil || *got != *head {
+		t.Errorf("got %+v, %v, want %+v", got, err, head)
+	}
+	if id, n, err := decodeCredit(appendCredit(nil, "id", Window), ""); err != nil || id != "id" || n != Window {
+		t.Errorf("got %q, %d, %v", id, n, err)
+	}
+	for _, n := range []int{-1, Window + 1} {
+		if _, _, err := decodeCredit(appendCredit(nil, "id", n), ""); err == nil {
+			t.Errorf("a credit of %d was taken", n)
+		}
 	}
 	for n := range 3 {
 		if _, err := decodeMillis(make([]byte, 7+n)); (err == nil) != (n == 1) {

@@ -13,8 +13,8 @@ import (
 )
 
 // Handler is what hearth-init does when the worker asks. Assign, Init and
-// Shutdown are called from one goroutine; Invoke and Expire from the one that
-// reads the connection, which they must not hold up.
+// Shutdown are called from one goroutine; Invoke, Expire and Credit from the one
+// that reads the connection, which they must not hold up.
 type Handler interface {
 	// Assign is called at most once.
 	Assign(*Assignment) error
@@ -28,6 +28,9 @@ type Handler interface {
 	// Expire ends the invoke of that id, if it is not over yet: its time is
 	// up.
 	Expire(id string)
+	// Credit lets n more bytes of the answer to the request of that id be sent
+	// in pieces. The request may be over.
+	Credit(id string, n int)
 	// Shutdown ends every process.
 	Shutdown(budget time.Duration)
 }
@@ -129,6 +132,12 @@ func (g *Guest) read(h Handler, asks chan<- ask) error {
 			if id, err = decodeExpire(fr.header, in.RequestID); err == nil {
 				h.Expire(id)
 			}
+		case frameCredit:
+			var id string
+			var n int
+			if id, n, err = decodeCredit(fr.header, in.RequestID); err == nil {
+				h.Credit(id, n)
+			}
 		case frameAssign, frameInit, frameShutdown:
 			select {
 			case asks <- ask{fr.kind, bytes.Clone(fr.header)}:
@@ -204,6 +213,23 @@ func (g *Guest) Respond(r *Response, payload []byte) error {
 	g.sendMu.Lock()
 	defer g.sendMu.Unlock()
 	return g.out.finish(frameResponse, appendResponse(g.out.begin(), r), payload)
+}
+
+// Begin says that the answer to the current invoke comes in pieces. Respond
+// ends it.
+func (g *Guest) Begin(h *StreamHead) error {
+	g.sendMu.Lock()
+	defer g.sendMu.Unlock()
+	return g.out.finish(frameBegin, appendHead(g.out.begin(), h), nil)
+}
+
+// Data sends a piece of the answer, at most MaxData bytes and no more than
+// there is credit for: so it waits for the connection only, never for whoever
+// takes the answer.
+func (g *Guest) Data(piece []byte) error {
+	g.sendMu.Lock()
+	defer g.sendMu.Unlock()
+	return g.out.finish(frameData, g.out.begin(), piece)
 }
 
 // Finish says that the current invoke is over.

@@ -11,6 +11,20 @@ import (
 // Its time limit is in.DeadlineMs; that of ctx should be somewhat later.
 // WaitDone must follow.
 func (s *Session) Invoke(ctx context.Context, in *Invoke, payload []byte) (*Response, []byte, error) {
+	return s.invoke(ctx, in, payload, nil)
+}
+
+// InvokeStream is Invoke for an answer that may come in pieces: these go to
+// st, which another goroutine empties, and then a Response without a payload
+// ends the answer, or one that says how it failed.
+func (s *Session) InvokeStream(ctx context.Context, in *Invoke, payload []byte, st *Stream) (*Response, []byte, error) {
+	defer st.end()
+	in.Window = Window
+	st.credit = func(n int) { s.sendCredit(in.RequestID, n) }
+	return s.invoke(ctx, in, payload, st)
+}
+
+func (s *Session) invoke(ctx context.Context, in *Invoke, payload []byte, st *Stream) (*Response, []byte, error) {
 	s.invokeMu.Lock()
 	defer s.invokeMu.Unlock()
 	if s.current != "" {
@@ -18,7 +32,7 @@ func (s *Session) Invoke(ctx context.Context, in *Invoke, payload []byte) (*Resp
 	}
 	defer s.watch(ctx)()
 	s.current = in.RequestID
-	s.in.expect(in.RequestID)
+	s.in.expect(in.RequestID, st)
 	if in.DeadlineMs > 0 {
 		s.expiry.set(s, in.RequestID, time.Until(time.UnixMilli(in.DeadlineMs)))
 	}
@@ -128,6 +142,17 @@ func (e *expiry) due() string {
 		return ""
 	}
 	return e.id
+}
+
+// sendCredit lets the answer go on. The request may be over by now, and the
+// next one sent: hence the id.
+func (s *Session) sendCredit(id string, n int) {
+	s.sendMu.Lock()
+	err := s.out.finish(frameCredit, appendCredit(s.out.begin(), id, n), nil)
+	s.sendMu.Unlock()
+	if err != nil {
+		s.fail(err)
+	}
 }
 
 // expire sends the expiry. hearth-init passes it over if the request has

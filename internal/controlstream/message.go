@@ -4,7 +4,7 @@ import "time"
 
 // Version is the version of this protocol. Worker and hearth-init come from
 // one build, so there is no negotiation: any other version is refused.
-const Version = 2
+const Version = 3
 
 // Hello is the first message of hearth-init.
 type Hello struct {
@@ -64,6 +64,9 @@ type Invoke struct {
 	TraceID       string
 	ClientContext []byte
 	ContentType   string // empty: application/json
+	// Window is how many bytes of its answer hearth-init may send in pieces
+	// before it gets credit for more; 0: the answer is one Response.
+	Window int
 }
 
 // Status is how a phase ended.
@@ -84,7 +87,15 @@ const (
 	StatusTooLarge Status = "response-too-large"
 )
 
-// Response is the function's answer; its payload travels beside it.
+// StreamHead is what is known of an answer that comes in pieces.
+type StreamHead struct {
+	RequestID   string
+	ContentType string
+}
+
+// Response is the function's answer; its payload travels beside it. It ends an
+// answer that came in pieces: then its payload is that of the failure, if it
+// failed, and nothing else.
 type Response struct {
 	RequestID string
 	Status    Status

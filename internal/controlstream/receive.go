@@ -23,6 +23,7 @@ type receiver struct {
 	reply frameType // that is due, or 0
 	// The id of the request whose Response, and then whose Done, is due.
 	awaitsResponse, awaitsDone string
+	stream                     *Stream // that the Response may come after
 
 	logID  string // of the last record
 	logBuf []byte
@@ -49,11 +50,12 @@ func (r *receiver) expectReply(t frameType) {
 	r.reply = t
 }
 
-// expect says that the request of that id is sent.
-func (r *receiver) expect(id string) {
+// expect says that the request of that id is sent, and where its answer goes
+// if it comes in pieces.
+func (r *receiver) expect(id string, st *Stream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.awaitsResponse = id
+	r.awaitsResponse, r.stream = id, st
 }
 
 // run returns when the connection ends or hearth-init breaks the protocol.
@@ -70,6 +72,8 @@ func (r *receiver) run() error {
 			err = r.response(fr)
 		case frameDone:
 			err = r.done(fr)
+		case frameBegin, frameData:
+			err = r.piece(fr)
 		default:
 			err = r.answer(fr)
 		}
@@ -102,8 +106,8 @@ func (r *receiver) answer(fr frame) error {
 
 func (r *receiver) response(fr frame) error {
 	r.mu.Lock()
-	id := r.awaitsResponse
-	r.awaitsResponse, r.awaitsDone = "", id
+	id, st := r.awaitsResponse, r.stream
+	r.awaitsResponse, r.awaitsDone, r.stream = "", id, nil
 	r.mu.Unlock()
 	if id == "" {
 		return notDue(fr)
@@ -112,12 +116,33 @@ func (r *receiver) response(fr frame) error {
 	if err != nil {
 		return err
 	}
+	if resp.Status == StatusSuccess && fr.body > 0 && st != nil && st.begun() {
+		return fmt.Errorf("%w: a payload after the pieces of an answer", ErrProtocol)
+	}
 	payload, err := r.frames.body(fr, nil)
 	if err != nil {
 		return err
 	}
 	r.responses <- response{resp, payload}
 	return nil
+}
+
+// piece takes the beginning or a part of an answer.
+func (r *receiver) piece(fr frame) error {
+	r.mu.Lock()
+	id, st := r.awaitsResponse, r.stream
+	r.mu.Unlock()
+	if st == nil {
+		return notDue(fr)
+	}
+	if fr.kind == frameData {
+		return st.receive(r.frames.r, fr.body)
+	}
+	head, err := decodeHead(fr.header, id)
+	if err != nil {
+		return err
+	}
+	return st.begin(head)
 }
 
 func (r *receiver) done(fr frame) error {

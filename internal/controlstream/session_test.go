@@ -72,6 +72,8 @@ func (e *echo) Expire(id string) {
 	}
 }
 
+func (e *echo) Credit(string, int) {}
+
 func (e *echo) Shutdown(time.Duration) {}
 
 // socketPair returns the two ends of a Unix socket connection.

@@ -59,7 +59,7 @@ const (
 )
 
 // subdirs are the directories that services keep their data in.
-var subdirs = []string{"etcd", "objects", "runtimes", "worker", "logs"}
+var subdirs = []string{"etcd", "objects", "runtimes", "worker", "logs", "audit"}
 
 // Dir is a data directory that this process holds the lock of.
 type Dir struct {
@@ -264,6 +264,9 @@ func (d *Dir) Keyring() SecretFile { return SecretFile{dir: d.path, name: keyrin
 
 // Logs is the directory of function logs.
 func (d *Dir) Logs() string { return d.join("logs") }
+
+// Audit holds the audit log.
+func (d *Dir) Audit() string { return d.join("audit") }
 
 // explain says what to do about errors of the file system.
 func explain(path string, err error) error {

@@ -48,7 +48,7 @@ func TestOpenMakesAndKeepsLayout(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "data")
 	for range 2 {
 		d := mustOpen(t, path)
-		for _, dir := range []string{d.Path(), d.Etcd(), d.Objects(), d.Runtimes(), d.Worker(), d.Logs()} {
+		for _, dir := range []string{d.Path(), d.Etcd(), d.Objects(), d.Runtimes(), d.Worker(), d.Logs(), d.Audit()} {
 			info, err := os.Stat(dir)
 			if err != nil || info.Mode() != os.ModeDir|0o700 {
 				t.Fatalf("%s: %v, %v, want a directory of mode 0700", dir, info.Mode(), err)

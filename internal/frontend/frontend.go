@@ -41,6 +41,9 @@ type Assigner interface {
 // answer; an invoke that it has not accepted keeps its unit.
 type Worker interface {
 	Invoke(ctx context.Context, l environment.Lease, req *invocation.Request, unit invocation.Unit) (*invocation.Response, error)
+	// InvokeStream gives the answer to the sink as it comes and returns when
+	// that has taken all of it.
+	InvokeStream(ctx context.Context, l environment.Lease, req *invocation.Request, unit invocation.Unit, to invocation.Sink) (*invocation.Response, error)
 }
 
 // Config is what a Service needs.
@@ -128,6 +131,23 @@ func (s *Service) notFound(account, name, qualifier string) error {
 
 // Invoke runs the function and returns its answer and where the time went.
 func (s *Service) Invoke(ctx context.Context, account, name, qualifier string, req *invocation.Request) (*invocation.Response, *invocation.Timeline, error) {
+	return s.invoke(ctx, account, name, qualifier, req, nil)
+}
+
+// InvokeStream runs the function and gives its answer to the sink as it comes;
+// an answer that the function did not stream is given in one piece. The
+// Response says how it ended: its Payload is that of the failure, if there was
+// one. A failure before the first byte leaves the sink untouched.
+func (s *Service) InvokeStream(ctx context.Context, account, name, qualifier string, req *invocation.Request, sink invocation.Sink) (
+	*invocation.Response, *invocation.Timeline, error,
+) {
+	return s.invoke(ctx, account, name, qualifier, req, sink)
+}
+
+// invoke gives the answer to the sink unless that is nil.
+func (s *Service) invoke(ctx context.Context, account, name, qualifier string, req *invocation.Request, sink invocation.Sink) (
+	*invocation.Response, *invocation.Timeline, error,
+) {
 	var t invocation.Timeline
 	to, err := s.resolve(account, name, qualifier)
 	if err != nil {
@@ -153,7 +173,7 @@ func (s *Service) Invoke(ctx context.Context, account, name, qualifier string, r
 		t.Cold = lease.Cold
 
 		clock = time.Now()
-		res, err := s.cfg.Worker(lease.Worker).Invoke(ctx, lease, req, unit)
+		res, err := run(ctx, s.cfg.Worker(lease.Worker), lease, req, unit, sink)
 		t.Run = time.Since(clock)
 		if err == nil {
 			return res, &t, nil
@@ -173,6 +193,15 @@ func (s *Service) Invoke(ctx context.Context, account, name, qualifier string, r
 			rec = now
 		}
 	}
+}
+
+func run(ctx context.Context, w Worker, l environment.Lease, req *invocation.Request, unit invocation.Unit, sink invocation.Sink) (
+	*invocation.Response, error,
+) {
+	if sink == nil {
+		return w.Invoke(ctx, l, req, unit)
+	}
+	return w.InvokeStream(ctx, l, req, unit, sink)
 }
 
 // refused turns a failure to get an environment into what the caller sees.

@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -58,6 +59,17 @@ func (w *worker) Invoke(_ context.Context, _ environment.Lease, req *invocation.
 	}
 	unit.Release()
 	return &invocation.Response{Payload: req.Payload}, nil
+}
+
+// InvokeStream is Invoke whose answer goes to the sink.
+func (w *worker) InvokeStream(ctx context.Context, l environment.Lease, req *invocation.Request, unit invocation.Unit, to invocation.Sink) (*invocation.Response, error) {
+	res, err := w.Invoke(ctx, l, req, unit)
+	if err == nil {
+		to.Begin(invocation.StreamHead{Version: "$LATEST"})
+		_, err = to.Write(res.Payload)
+		res.Payload = nil
+	}
+	return res, err
 }
 
 type rig struct {
@@ -147,6 +159,52 @@ func TestRetriesOnlyWhatWasNotAccepted(t *testing.T) {
 			}
 			if want := min(len(tt.errs), 4); tt.errs != nil && errors.Is(tt.errs[0], environment.ErrNotAccepted) && r.assigner.refused != want {
 				t.Fatalf("%d refused leases reported, want %d", r.assigner.refused, want)
+			}
+		})
+	}
+}
+
+// sink keeps an answer.
+type sink struct {
+	begun int
+	bytes.Buffer
+}
+
+func (s *sink) Begin(invocation.StreamHead) { s.begun++ }
+
+// TestInvokeStream: a stream is placed as any invoke is; a refused one leaves
+// its sink untouched.
+func TestInvokeStream(t *testing.T) {
+	refused := environment.ErrNotAccepted
+	for _, tt := range []struct {
+		name     string
+		function string
+		errs     []error
+		acquire  error
+		want     string
+		wantOK   bool
+		failure  string
+	}{
+		{"accepted", "f", nil, nil, "in", true, ""},
+		{"refused once", "f", []error{refused}, nil, "in", true, ""},
+		{"refused always", "f", []error{refused, refused, refused, refused}, nil, "", false, ""},
+		{"failed", "f", []error{errors.New("lost")}, nil, "", false, ""},
+		{"unknown", "none", nil, nil, "", false, ""},
+		{"back-off", "f", nil, &environment.BackoffError{Payload: []byte("why")}, "", true, "why"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, catalog{"f": active("1")})
+			r.worker.errs, r.assigner.err = tt.errs, tt.acquire
+			var to sink
+			res, _, err := r.InvokeStream(t.Context(), "1", tt.function, "", &invocation.Request{Payload: []byte("in")}, &to)
+			if (err == nil) != tt.wantOK || to.String() != tt.want || (to.begun > 0) != (tt.want != "") {
+				t.Errorf("got %q, begun %d, %v", to.String(), to.begun, err)
+			}
+			if err == nil && string(res.Payload) != tt.failure {
+				t.Errorf("payload %q, want %q", res.Payload, tt.failure)
+			}
+			if n := r.counter.InFlight("1"); n != 0 {
+				t.Errorf("%d units held at the end", n)
 			}
 		})
 	}

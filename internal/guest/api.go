@@ -53,15 +53,19 @@ func (c *conn) handleResponse() error {
 			errorPayload(typeBadMode, message))
 		return c.decline(400, "InvalidFunctionResponseMode", message)
 	}
+	// A runtime that does not know the length of its answer has not got all of
+	// it yet, whether it says so or not.
+	if (streaming || c.req.length < 0) && c.s.life.streams() {
+		return c.streamResponse()
+	}
 	c.s.bodyMu.Lock()
 	defer c.s.bodyMu.Unlock()
 	body, trail, err := c.readBody(invocation.MaxResponse)
 	switch {
 	case errors.Is(err, errTooLarge):
 		c.s.life.answer(c, &controlstream.Response{Status: controlstream.StatusTooLarge, ErrorType: typeTooLarge},
-			tooLargePayload())
-		return c.reply(413, "RequestEntityTooLarge", fmt.Sprintf(
-			"Exceeded maximum allowed payload size (%d bytes).", invocation.MaxResponse))
+			tooLargePayload(invocation.MaxResponse))
+		return c.replyTooLarge(invocation.MaxResponse)
 	case err != nil:
 		return c.replyUnread(err)
 	}
@@ -75,6 +79,10 @@ func (c *conn) handleResponse() error {
 		body = trailerError(trail)
 	}
 	return c.s.life.answerAccept(c, resp, body)
+}
+
+func (c *conn) replyTooLarge(limit int) error {
+	return c.reply(413, "RequestEntityTooLarge", fmt.Sprintf("Exceeded maximum allowed payload size (%d bytes).", limit))
 }
 
 // trailerError is what the caller gets when a runtime failed in the middle of
@@ -105,9 +113,8 @@ func (c *conn) handleError() error {
 	switch {
 	case errors.Is(err, errTooLarge):
 		resp.Status, resp.ErrorType, resp.ContentType = controlstream.StatusTooLarge, typeTooLarge, ""
-		c.s.life.answer(c, resp, tooLargePayload())
-		return c.reply(413, "RequestEntityTooLarge", fmt.Sprintf(
-			"Exceeded maximum allowed payload size (%d bytes).", invocation.MaxResponse))
+		c.s.life.answer(c, resp, tooLargePayload(invocation.MaxResponse))
+		return c.replyTooLarge(invocation.MaxResponse)
 	case err != nil:
 		return c.replyUnread(err)
 	}

@@ -2,6 +2,7 @@ package guest
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -63,9 +64,40 @@ func (b *bodyReader) readInto(buf []byte, limit int) ([]byte, error) {
 	}
 }
 
-// skip reads up to limit bytes of the rest of the body, and forgets them.
-func (b *bodyReader) skip(limit int64) error {
-	for {
+// readSome waits for a part of the body and fills buf with what has come,
+// without a wait for more, or finds the end.
+func (b *bodyReader) readSome(buf []byte) (n int, err error) {
+	for n < len(buf) && (n == 0 || b.ready()) {
+		if err := b.advance(); err != nil {
+			return n, err
+		}
+		if b.ended {
+			return n, nil
+		}
+		got, err := b.r.Read(buf[n:min(len(buf), n+int(min(b.left, int64(len(buf)))))])
+		n, b.left = n+got, b.left-int64(got)
+		if err != nil {
+			return n, truncated(err)
+		}
+	}
+	return n, nil
+}
+
+// ready says that bytes of the body can be had without a wait: some of the
+// current chunk have come, or all of the next one's first line, which is not
+// the last chunk's.
+func (b *bodyReader) ready() bool {
+	if b.left > 0 || !b.chunked {
+		return b.left > 0 && b.r.Buffered() > 0
+	}
+	come, _ := b.r.Peek(b.r.Buffered()) // no more than there is
+	_, line, ended := bytes.Cut(come, []byte{'\n'})
+	return ended && len(line) > 0 && line[0] != '0' && bytes.IndexByte(line, '\n') >= 0
+}
+
+// skip reads up to maxSkip bytes of the rest of the body, and forgets them.
+func (b *bodyReader) skip() error {
+	for limit := int64(maxSkip); ; {
 		if err := b.advance(); err != nil {
 			return err
 		}

@@ -11,7 +11,8 @@
 //
 //  1. Nothing that a function sends or does crashes hearth-init or makes it
 //     hold more than a fixed amount of memory: connections, header sizes and
-//     bodies are bounded, and one body is read at a time.
+//     bodies are bounded, and one body is read at a time. A streamed answer
+//     is read no further than the worker gives credit for.
 //  2. Function code runs with the function's user, no capabilities and
 //     no_new_privs; hearth-init's own files and connections do not reach it.
 //  3. When a runtime is ended, every process that it ever started is dead

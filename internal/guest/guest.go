@@ -144,6 +144,9 @@ func (g *guest) Invoke(in *controlstream.Invoke, payload []byte) error {
 // Expire implements controlstream.Handler.
 func (g *guest) Expire(id string) { g.life.expire(id) }
 
+// Credit implements controlstream.Handler.
+func (g *guest) Credit(id string, n int) { g.life.credit(id, n) }
+
 // Shutdown implements controlstream.Handler.
 func (g *guest) Shutdown(time.Duration) { g.life.shutdown() }
 

@@ -25,6 +25,8 @@ func (p phase) String() string {
 
 // reporter is where answers go: the control stream.
 type reporter interface {
+	Begin(*controlstream.StreamHead) error
+	Data([]byte) error
 	Respond(*controlstream.Response, []byte) error
 	Finish(*controlstream.Done) error
 }
@@ -57,6 +59,8 @@ type lifecycle struct {
 	begun   time.Time
 	took    time.Duration
 	inner   *controlstream.InitReport // of the init inside this invoke
+	window  int                       // how much of a streamed answer may be sent
+	room    sync.Cond                 // window has grown, or the claim is lost
 
 	waiter *conn  // whose call of next is unanswered
 	event  []byte // buffer of the head of events, for the invoke loop
@@ -209,7 +213,7 @@ func (l *lifecycle) beginInvoke(in *controlstream.Invoke, payload []byte) error 
 		return controlstream.ErrBusy
 	}
 	l.invoke, l.payload = in, payload
-	l.begun, l.took, l.inner = time.Time{}, 0, nil
+	l.begun, l.took, l.inner, l.window = time.Time{}, 0, nil, in.Window
 	switch {
 	case l.phase == phaseStopped:
 		defer l.mu.Unlock()
@@ -401,6 +405,7 @@ func (l *lifecycle) endLocked() {
 	l.runtime = nil
 	l.procs.killAll()
 	l.closeConns()
+	l.room.Broadcast()
 	if rt != nil {
 		rt.logs.close()
 	}

@@ -164,16 +164,28 @@ func TestDaemons(t *testing.T) {
 // noProcesses fails if a process of the function's user is alive.
 func noProcesses(t testing.TB) {
 	t.Helper()
+	for _, pid := range functionProcesses(t) {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		t.Errorf("left behind: %d\n%.200s", pid, b)
+	}
+}
+
+// functionProcesses are those of the function's user.
+func functionProcesses(t testing.TB) []int {
+	t.Helper()
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		t.Fatal(err)
 	}
+	var pids []int
 	for _, entry := range entries {
 		b, err := os.ReadFile(filepath.Join("/proc", entry.Name(), "status"))
-		if err == nil && strings.Contains(string(b), fmt.Sprintf("\nUid:\t%d\t", testUID)) {
-			t.Errorf("left behind:\n%.200s", b)
+		pid, notPID := strconv.Atoi(entry.Name())
+		if err == nil && notPID == nil && strings.Contains(string(b), fmt.Sprintf("\nUid:\t%d\t", testUID)) {
+			pids = append(pids, pid)
 		}
 	}
+	return pids
 }
 
 // TestPrivileges: what the function's processes are and have.

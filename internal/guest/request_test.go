@@ -37,6 +37,9 @@ func FuzzRequest(f *testing.F) {
 		if len(body) > limit {
 			t.Fatalf("body of %d bytes, limit %d", len(body), limit)
 		}
+		if some := bySome(data); err == nil && !bytes.Equal(some, body) {
+			t.Fatalf("body %q, piece by piece %q", body, some)
+		}
 		if err != nil {
 			return
 		}
@@ -55,6 +58,24 @@ func FuzzRequest(f *testing.F) {
 			t.Fatalf("method: POST is %v, net/http has %q", got, want.Method)
 		}
 	})
+}
+
+// bySome reads a request's body as a streamed one is read.
+func bySome(data []byte) (body []byte) {
+	var q request
+	r := bufio.NewReaderSize(bytes.NewReader(data), connBuffer)
+	if readRequest(r, &q) != nil {
+		return nil
+	}
+	b := newBodyReader(r, &q)
+	buf := make([]byte, 100)
+	for !b.ended {
+		n, err := b.readSome(buf)
+		if body = append(body, buf[:n]...); err != nil {
+			return nil
+		}
+	}
+	return body
 }
 
 // TestReadRequest: heads as runtimes send them.
@@ -141,6 +162,45 @@ func TestBodyLimits(t *testing.T) {
 			b := newBodyReader(bufio.NewReader(strings.NewReader(c.in)), &c.q)
 			if _, err := b.readInto(nil, 4); !errors.Is(err, c.want) {
 				t.Errorf("got %v, want %v", err, c.want)
+			}
+		})
+	}
+}
+
+// TestReadSome: what has come is passed on without a wait for the rest, even
+// in the middle of a chunk, and many small chunks at once.
+func TestReadSome(t *testing.T) {
+	many := strings.Repeat("1\r\nx\r\n", 100)
+	for _, c := range []struct {
+		name string
+		q    request
+		in   []string // as it comes
+		want []string // "" is the end
+	}{
+		{"one chunk", request{length: -1}, []string{"3\r\nabc\r\n", "0\r\n\r\n"}, []string{"abc", ""}},
+		{"half a chunk", request{length: -1}, []string{"6\r\nabc", "def\r\n0\r\n\r\n"}, []string{"abc", "def", ""}},
+		{"half a line", request{length: -1}, []string{"3\r\nabc\r\n3", "\r\ndef\r\n0\r\n\r\n"}, []string{"abc", "def", ""}},
+		{"half an end", request{length: -1}, []string{"3\r\nabc\r\n0\r\n", "\r\n"}, []string{"abc", ""}},
+		{"many chunks", request{length: -1}, []string{many, many + "0\r\n\r\n"}, []string{strings.Repeat("x", 100), strings.Repeat("x", 100), ""}},
+		{"more than fits", request{length: -1}, []string{"c8\r\n" + strings.Repeat("y", 200) + "\r\n0\r\n\r\n"}, []string{strings.Repeat("y", 128), strings.Repeat("y", 72), ""}},
+		{"known length", request{length: 6}, []string{"abc", "def"}, []string{"abc", "def", ""}},
+		{"empty", request{length: -1}, []string{"0\r\n\r\n"}, []string{""}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var from []io.Reader
+			for _, s := range c.in {
+				from = append(from, strings.NewReader(s))
+			}
+			b := newBodyReader(bufio.NewReaderSize(io.MultiReader(from...), connBuffer), &c.q)
+			buf := make([]byte, 128)
+			for _, want := range c.want {
+				n, err := b.readSome(buf)
+				if err != nil || string(buf[:n]) != want {
+					t.Fatalf("got %q, %v, want %q", buf[:n], err, want)
+				}
+			}
+			if !b.ended {
+				t.Error("no end")
 			}
 		})
 	}

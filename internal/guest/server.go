@@ -157,7 +157,7 @@ func (c *conn) handle() error {
 	}
 	if isGet && c.req.length != 0 {
 		b := newBodyReader(c.r, &c.req)
-		if err := b.skip(maxSkip); err != nil {
+		if err := b.skip(); err != nil {
 			return err
 		}
 	}
@@ -189,7 +189,7 @@ func (c *conn) readBody(limit int) ([]byte, trailers, error) {
 	}
 	if errors.Is(err, errTooLarge) {
 		// Whoever is answered in mid-sentence does not hear it.
-		c.req.close = c.req.close || b.skip(maxSkip) != nil
+		c.req.close = c.req.close || b.skip() != nil
 	}
 	return body, b.trailers, err
 }
@@ -213,7 +213,7 @@ func (c *conn) decline(status int, kind, message string) error {
 		return c.reply(status, kind, message)
 	}
 	b := newBodyReader(c.r, &c.req)
-	if err := b.skip(maxSkip); err != nil {
+	if err := b.skip(); err != nil {
 		return err
 	}
 	return c.reply(status, kind, message)

@@ -16,6 +16,8 @@ import (
 // feeder is a worker that sends the next invoke as soon as one is done.
 type feeder struct{ done chan struct{} }
 
+func (f *feeder) Begin(*controlstream.StreamHead) error         { return nil }
+func (f *feeder) Data([]byte) error                             { return nil }
 func (f *feeder) Respond(*controlstream.Response, []byte) error { return nil }
 func (f *feeder) Finish(*controlstream.Done) error {
 	f.done <- struct{}{}

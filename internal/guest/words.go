@@ -8,7 +8,6 @@ import (
 	"syscall"
 
 	"hearth/internal/controlstream"
-	"hearth/internal/invocation"
 )
 
 // The platform's error types, in AWS's words.
@@ -19,6 +18,7 @@ const (
 	typeFunctionUnknown   = "Function.Unknown"
 	typeTooLarge          = "Function.ResponseSizeTooLarge"
 	typeBadMode           = "Runtime.InvalidResponseModeHeader"
+	typeTruncated         = "Runtime.TruncatedResponse"
 	typeInitTimeout       = "Sandbox.Timedout"
 )
 
@@ -55,9 +55,9 @@ func errorPayload(kind, message string) []byte {
 }
 
 // tooLargePayload is what the caller gets for an answer over the limit.
-func tooLargePayload() []byte {
+func tooLargePayload(limit int) []byte {
 	return errorPayload(typeTooLarge, fmt.Sprintf(
-		"Response payload size exceeded maximum allowed payload size (%d bytes).", invocation.MaxResponse))
+		"Response payload size exceeded maximum allowed payload size (%d bytes).", limit))
 }
 
 // exitFailure says in AWS's words how the runtime's process ended.

@@ -8,13 +8,15 @@ import (
 	"hearth/internal/environment"
 )
 
-// Payload limits of a buffered invoke, in bytes.
+// Limits on payloads, in bytes.
 const (
 	// MaxRequest is the largest synchronous payload: 6 MiB.
 	MaxRequest = 6 << 20
 	// MaxResponse is the largest buffered answer of a function: 6 MiB and
 	// 100 bytes, as AWS's Runtime API enforces it.
 	MaxResponse = 6<<20 + 100
+	// MaxStream is the largest streamed answer: 200 MiB, as AWS's since July 2025.
+	MaxStream = 200 << 20
 	// LogTail is how much of the log a caller with LogType Tail gets back.
 	LogTail = 4 << 10
 )

@@ -22,12 +22,12 @@ type layer struct {
 // a directory and all below it. What is listed by name takes precedence.
 var layers = []layer{
 	{name: "leaf", packages: []string{
-		"internal/arn", "internal/awserr", "internal/controlstream", "internal/environment",
+		"internal/arn", "internal/awserr", "internal/awsquery", "internal/controlstream", "internal/environment",
 		"internal/function", "internal/invocation", "internal/sandbox", "internal/sigv4",
 	}},
 	// domain packages know one thing of the machine or of a format each.
 	{name: "domain", packages: []string{
-		"internal/archive", "internal/catalog", "internal/cgroup", "internal/datadir",
+		"internal/archive", "internal/audit", "internal/catalog", "internal/cgroup", "internal/datadir",
 		"internal/deploy", "internal/doctor", "internal/etcd", "internal/guest/...",
 		"internal/keyring", "internal/lint", "internal/logstore", "internal/managedruntime",
 		"internal/mount", "internal/netns", "internal/objectstore", "internal/osthread",
@@ -37,7 +37,8 @@ var layers = []layer{
 	// become a process, and most will.
 	{name: "service", apart: true, packages: []string{
 		"internal/api", "internal/assignment", "internal/control", "internal/counting",
-		"internal/frontend", "internal/kms", "internal/placement", "internal/worker",
+		"internal/frontend", "internal/iam", "internal/kms", "internal/placement",
+		"internal/worker",
 	}},
 	{name: "wiring", packages: []string{"internal/cluster"}},
 	{name: "command", packages: []string{"internal/bench", "internal/cli"}},

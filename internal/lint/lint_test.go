@@ -11,6 +11,7 @@ import (
 // and why.
 var mayDoze = map[string]string{
 	"internal/assignment/assignment_test.go:Start": "a fake worker; it only ever runs in bubbles",
+	"internal/assignment/assignment_test.go:wait":  "only called in bubbles",
 }
 
 func root(t *testing.T) string {

@@ -231,6 +231,54 @@ func TestPythonPrewarmedIsNoDifferent(t *testing.T) {
 	prewarmedIsNoDifferent(t, options{runtime: "python3.11", handler: "app.handler", task: map[string]string{"app.py": pythonProbe}})
 }
 
+// pythonModules answers with the differences between the modules and regular
+// expressions that the runtime has loaded and those of a process that imports
+// the same from their files.
+const pythonModules = `
+import json, marshal, subprocess, sys
+SOURCE = """
+import importlib, json, re, sys
+def describe(names):
+    seen = {"import": importlib._bootstrap._find_and_load.__module__, "compile": re._compiler.compile.__module__}
+    modules = [importlib.import_module(name) for name in names]
+    for name, module in zip(names, modules):
+        spec, loader = module.__spec__, module.__loader__
+        parent, _, child = name.rpartition(".")
+        seen.update({
+            name + " is": repr(module), name + " has": sorted(vars(module)), name + " loader": [repr(type(loader)), vars(loader)],
+            name + " spec": {k: v for k, v in vars(spec).items() if k != "loader"}, name + " its": spec.loader is loader,
+            name + " attributes": [getattr(module, a, "") for a in ("__name__", "__doc__", "__package__", "__file__", "__cached__", "__path__")],
+            name + " in parent": parent == "" or getattr(sys.modules[parent], child) is module,
+        })
+    for kind, pattern, flags in list(re._cache):
+        if re._compiler.compile(pattern, flags) != re._cache[kind, pattern, flags]:
+            seen["pattern " + repr(pattern)] = flags
+    return seen
+"""
+exec(SOURCE)
+def handler(event, context):
+    with open("/var/runtime/preloaded.bin", "rb") as file:
+        names = list(marshal.load(file)["modules"])
+    child = subprocess.run([sys.executable, "-c", SOURCE + "print(json.dumps(describe(%r)))" % names], capture_output=True, check=True)
+    own, files = describe(names), json.loads(child.stdout)
+    return {"count": len(names), "differences": [[k, own.get(k), files.get(k)] for k in sorted({*own, *files}) if own.get(k) != files.get(k)]}
+`
+
+// TestPythonPreloadedIsNoDifferent compares the modules that the runtime loads
+// in its own way with the same ones as the import system loads them.
+func TestPythonPreloadedIsNoDifferent(t *testing.T) {
+	for _, prewarm := range []bool{false, true} {
+		got, _ := probe(t, options{runtime: "python3.11", handler: "app.handler", prewarm: prewarm, task: map[string]string{"app.py": pythonModules}})
+		if n, ok := got["count"].(float64); !ok || n < 50 {
+			t.Fatalf("%v modules are preloaded, want at least 50", got["count"])
+		}
+		differences, _ := got["differences"].([]any)
+		for _, d := range differences {
+			t.Errorf("prewarm %v: name, preloaded, from its file: %v", prewarm, d)
+		}
+	}
+}
+
 func TestPythonContext(t *testing.T) {
 	got, out := probe(t, options{runtime: "python3.11", handler: "app.handler", task: map[string]string{"app.py": pythonProbe}})
 	want := map[string]string{

@@ -18,7 +18,9 @@ var ErrUnknownKey = errors.New("sigv4: unknown access key")
 // Keys finds the credential of an access key. It is called on every request,
 // so it must answer from memory.
 type Keys interface {
-	Secret(ctx context.Context, accessKeyID string) (Credential, error)
+	// Secret is given the session token that came with the key, or nothing.
+	// Errors are ErrUnknownKey, or AWS errors that the caller is to see.
+	Secret(ctx context.Context, accessKeyID, token string) (Credential, error)
 }
 
 // Credential is an access key's secret and whom it stands for.
@@ -28,8 +30,10 @@ type Credential struct {
 	PrincipalARN string
 	UserID       string
 	// Temporary says that the key belongs to a session: its requests carry the
-	// session's token, which the identity service judges.
+	// session's token.
 	Temporary bool
+	// Session is what the identity service keeps with the credential.
+	Session any
 }
 
 // Scope is the part of a credential that names where it is used.

@@ -32,8 +32,10 @@ type Identity struct {
 	Credential
 	AccessKeyID string
 	Scope       Scope
-	// Token is the session token as sent; the identity service judges it.
+	// Token is the session token as sent.
 	Token string
+	// RequestID is set by who serves the request, for its audit line.
+	RequestID string
 }
 
 // Pending is a request whose credentials look right and whose body has not
@@ -63,7 +65,7 @@ func (v *Verifier) Begin(r *http.Request) (*Pending, error) {
 	if err := c.checkAge(v.now()); err != nil {
 		return nil, err
 	}
-	credential, err := v.lookup(r.Context(), c.accessKeyID)
+	credential, err := v.lookup(r.Context(), c.accessKeyID, c.token)
 	if err != nil {
 		return nil, err
 	}
@@ -84,8 +86,8 @@ func (v *Verifier) Begin(r *http.Request) (*Pending, error) {
 	return p, p.checkSignature(p.declared)
 }
 
-func (v *Verifier) lookup(ctx context.Context, accessKeyID string) (Credential, error) {
-	credential, err := v.keys.Secret(ctx, accessKeyID)
+func (v *Verifier) lookup(ctx context.Context, accessKeyID, token string) (Credential, error) {
+	credential, err := v.keys.Secret(ctx, accessKeyID, token)
 	if errors.Is(err, ErrUnknownKey) {
 		return Credential{}, unrecognized()
 	}

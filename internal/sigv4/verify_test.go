@@ -34,7 +34,7 @@ type oneKey struct {
 	err        error
 }
 
-func (k *oneKey) Secret(_ context.Context, id string) (Credential, error) {
+func (k *oneKey) Secret(_ context.Context, id, _ string) (Credential, error) {
 	if k.err != nil {
 		return Credential{}, k.err
 	}

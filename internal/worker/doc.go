@@ -17,7 +17,9 @@
 //  4. What an environment used (processes, mounts, loop devices, files,
 //     cgroups, namespaces) is gone when Stop returns, and whatever a former
 //     life of the worker left is gone before the first start.
-//  5. The peer inside the sandbox is hostile: a deadline is the worker's own,
+//  5. A client that takes its answer slowly, or not at all, keeps no
+//     environment and no unit beyond the end of its invoke.
+//  6. The peer inside the sandbox is hostile: a deadline is the worker's own,
 //     and nothing waits for the sandbox without one.
 //
 // Failure modes: a sandbox that dies costs the invoke in it; a worker that dies

@@ -32,25 +32,41 @@ type call struct {
 	unit  invocation.Unit
 	begun time.Time
 
-	res *invocation.Response
-	use usage
+	// stream takes the answer as it comes, if the caller wants that.
+	stream *controlstream.Stream
+
+	res         *invocation.Response
+	contentType string // of an answer that was not streamed
+	use         usage
 	// broken says that the control stream is lost: no Done will come.
 	broken bool
 }
 
 // Invoke runs an invoke in an environment.
 func (w *Worker) Invoke(ctx context.Context, l environment.Lease, req *invocation.Request, unit invocation.Unit) (*invocation.Response, error) {
-	v, ok := w.envs.Load(l.ID)
-	if !ok {
-		return nil, environment.ErrNotAccepted
-	}
-	e := v.(*env)
-	if !e.accept(ctx, l.Epoch) {
+	e := w.accept(ctx, l)
+	if e == nil {
 		return nil, environment.ErrNotAccepted
 	}
 	c := &call{env: e, lease: l, req: req, unit: unit, begun: time.Now()}
 	return c.run(ctx), nil
 }
+
+// accept finds the environment of a lease and has it take an invoke.
+func (w *Worker) accept(ctx context.Context, l environment.Lease) *env {
+	v, ok := w.envs.Load(l.ID)
+	if !ok {
+		return nil
+	}
+	e := v.(*env)
+	if !e.accept(ctx, l.Epoch) {
+		return nil
+	}
+	return e
+}
+
+// version is the function's that runs.
+func (c *call) version() string { return c.env.start.Record.VersionName() }
 
 func (c *call) run(ctx context.Context) *invocation.Response {
 	e := c.env
@@ -59,11 +75,11 @@ func (c *call) run(ctx context.Context) *invocation.Response {
 	e.logs.begin()
 	e.report.start(c.begun, c.req.ID)
 
-	answer, payload, err := e.session.Invoke(ctx, &controlstream.Invoke{
+	answer, payload, err := c.send(ctx, &controlstream.Invoke{
 		RequestID: c.req.ID, FunctionARN: c.req.InvokedARN, DeadlineMs: deadline.UnixMilli(),
 		TraceID: c.req.TraceID, ClientContext: c.req.ClientContext,
-	}, c.req.Payload)
-	c.res = &invocation.Response{Version: e.start.Record.VersionName(), Run: time.Since(c.begun)}
+	})
+	c.res = &invocation.Response{Version: c.version(), Run: time.Since(c.begun)}
 	c.use.duration = c.res.Run
 	if err != nil {
 		c.lost(ctx, err)
@@ -85,9 +101,16 @@ func (c *call) run(ctx context.Context) *invocation.Response {
 	return &early
 }
 
+func (c *call) send(ctx context.Context, in *controlstream.Invoke) (*controlstream.Response, []byte, error) {
+	if c.stream == nil {
+		return c.env.session.Invoke(ctx, in, c.req.Payload)
+	}
+	return c.env.session.InvokeStream(ctx, in, c.req.Payload, c.stream)
+}
+
 // judge turns the function's answer into the caller's.
 func (c *call) judge(a *controlstream.Response, payload []byte) {
-	c.res.Payload = payload
+	c.res.Payload, c.contentType = payload, a.ContentType
 	c.use.errType = a.ErrorType
 	switch a.Status {
 	case controlstream.StatusSuccess:

@@ -34,7 +34,7 @@ const (
 	node     = "nodejs20.x"
 	provided = "provided.al2023"
 
-	role = "arn:aws:iam::000000000000:role/tests"
+	role = "arn:aws:iam::000000000000:role/hearth-function"
 )
 
 // patience bounds every wait of these tests; a first start may have to build

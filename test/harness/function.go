@@ -39,7 +39,7 @@ func CreatePython(t *testing.T, c *lambda.Client, name, source string, change ..
 	t.Helper()
 	in := &lambda.CreateFunctionInput{
 		FunctionName: &name, Runtime: types.RuntimePython311, Handler: aws.String("app.handler"), Timeout: aws.Int32(30),
-		Role: aws.String("arn:aws:iam::000000000000:role/test"), Code: &types.FunctionCode{ZipFile: Zip(t, map[string]string{"app.py": source})},
+		Role: aws.String("arn:aws:iam::000000000000:role/hearth-function"), Code: &types.FunctionCode{ZipFile: Zip(t, map[string]string{"app.py": source})},
 	}
 	for _, f := range change {
 		f(in)

@@ -12,7 +12,7 @@ const path = require('path');
 const sdk = require('@aws-sdk/client-lambda');
 
 const name = 'javascript';
-const role = 'arn:aws:iam::000000000000:role/tests';
+const role = 'arn:aws:iam::000000000000:role/hearth-function';
 const client = new sdk.LambdaClient({ maxAttempts: 1 });
 const quick = { client, minDelay: 1, maxDelay: 1, maxWaitTime: 180 };
 
@@ -101,6 +101,30 @@ async function kindsOfInvoke() {
   assert.equal(failed.FunctionError, 'Unhandled');
 }
 
+async function streamed(event) {
+  const answer = await client.send(new sdk.InvokeWithResponseStreamCommand({ FunctionName: name, Payload: JSON.stringify(event), LogType: 'Tail' }));
+  assert.equal(answer.StatusCode, 200);
+  assert.equal(answer.ExecutedVersion, '$LATEST');
+  const chunks = [];
+  let end = null;
+  for await (const { PayloadChunk, InvokeComplete } of answer.EventStream) {
+    assert.equal(end, null);
+    if (PayloadChunk) chunks.push(Buffer.from(PayloadChunk.Payload));
+    else end = InvokeComplete;
+  }
+  return { payload: Buffer.concat(chunks).toString(), end };
+}
+
+async function stream() {
+  const { payload, end } = await streamed({ do: 'echo', value: 'whole' });
+  assert.equal(payload, '"whole"');
+  assert.equal(end.ErrorCode, undefined);
+  assert.ok(Buffer.from(end.LogResult, 'base64').toString().includes('REPORT RequestId: '));
+  const failed = await streamed({ do: 'fail' });
+  assert.equal(failed.end.ErrorCode, 'Unhandled');
+  assert.equal(failed.end.ErrorDetails, failed.payload);
+}
+
 async function remove() {
   await client.send(new sdk.DeleteFunctionCommand({ FunctionName: name }));
   for (const Command of [sdk.GetFunctionCommand, sdk.InvokeCommand, sdk.DeleteFunctionCommand]) {
@@ -121,6 +145,7 @@ async function main() {
   await listAll(first);
   await tags();
   await kindsOfInvoke();
+  await stream();
   await remove();
   console.log('@aws-sdk/client-lambda', require('@aws-sdk/client-lambda/package.json').version, 'ok');
 }

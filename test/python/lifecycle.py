@@ -15,7 +15,7 @@ import boto3
 from botocore.config import Config
 
 NAME = "boto3"
-ROLE = "arn:aws:iam::000000000000:role/tests"
+ROLE = "arn:aws:iam::000000000000:role/hearth-function"
 QUICK = {"Delay": 1, "MaxAttempts": 180}
 
 client = boto3.client("lambda", config=Config(retries={"total_max_attempts": 1}))
@@ -125,6 +125,24 @@ def kinds_of_invoke():
     check(failed["FunctionError"], "Unhandled", "function error")
 
 
+def streamed(event):
+    answer = client.invoke_with_response_stream(FunctionName=NAME, Payload=json.dumps(event), LogType="Tail")
+    check((answer["StatusCode"], answer["ExecutedVersion"]), (200, "$LATEST"), "head of a stream")
+    events = list(answer["EventStream"])
+    chunks = [e["PayloadChunk"]["Payload"] for e in events if "PayloadChunk" in e]
+    check(["InvokeComplete" in e for e in events], [False] * len(chunks) + [True], "order of events")
+    return b"".join(chunks), events[-1]["InvokeComplete"]
+
+
+def stream():
+    payload, end = streamed({"do": "echo", "value": "whole"})
+    check((payload, list(end)), (b'"whole"', ["LogResult"]), "stream")
+    check("REPORT RequestId: " in base64.b64decode(end["LogResult"]).decode(), True, "log of a stream")
+    payload, end = streamed({"do": "fail"})
+    check(end["ErrorCode"], "Unhandled", "error code")
+    check(json.loads(end["ErrorDetails"]), json.loads(payload), "error details")
+
+
 def delete():
     answer = client.delete_function(FunctionName=NAME)
     check(answer["ResponseMetadata"]["HTTPStatusCode"], 204, "status of delete")
@@ -148,6 +166,7 @@ def main():
     list_all(first)
     tags()
     kinds_of_invoke()
+    stream()
     delete()
     print("boto3", boto3.__version__, "ok")
 

@@ -85,8 +85,9 @@ var deeds = map[string]deed{
 		}
 		return nil, nil
 	},
-	"keep":  keep,
-	"files": files,
+	"stream": stream,
+	"keep":   keep,
+	"files":  files,
 	"version": func(context.Context, *event) (any, error) {
 		b, err := os.ReadFile(filepath.Join(os.Getenv("LAMBDA_TASK_ROOT"), "version"))
 		return string(b), err

@@ -40,11 +40,25 @@ func handle(ctx context.Context, in event) (any, error) {
 		deadline, _ := ctx.Deadline()
 		return map[string]any{"id": lc.AwsRequestID, "arn": lc.InvokedFunctionArn, "client": lc.ClientContext.Custom,
 			"deadline": deadline.UnixMilli(), "env": os.Getenv(in.Text)}, nil
+	case "stream":
+		return &endless{in.Text}, nil
 	case "hang":
 		fmt.Println("hanging")
 		<-make(chan struct{})
 	}
 	return nil, fmt.Errorf("unknown: %q", in.Do)
+}
+
+// endless is an answer that begins and never ends.
+type endless struct{ text string }
+
+func (e *endless) Read(b []byte) (int, error) {
+	if e.text == "" {
+		select {}
+	}
+	n := copy(b, e.text)
+	e.text = e.text[n:]
+	return n, nil
 }
 
 func main() { lambda.Start(handle) }
