@@ -51,9 +51,20 @@ func (s *Server) authorize(ctx context.Context, c *call, in any) error {
 	return nil
 }
 
-// accessRequest is a request with the keys that every request has.
+// accessRequest is a request for a decision on a call.
 func (s *Server) accessRequest(c *call, about subject) *policy.Request {
 	r := &policy.Request{Action: "lambda:" + action(c.op), Resource: about.resource, ResourceAccount: about.account}
+	s.describe(c, r)
+	return r
+}
+
+// describer has another service's requests described as this call's.
+func (s *Server) describer(c *call) func(*policy.Request) {
+	return func(r *policy.Request) { s.describe(c, r) }
+}
+
+// describe adds the condition keys that every request has.
+func (s *Server) describe(c *call, r *policy.Request) {
 	r.Keys.Time = s.cfg.Now()
 	r.Keys.SourceIP = remoteIP(c.r.RemoteAddr)
 	r.Keys.SetBool("aws:SecureTransport", c.r.TLS != nil)
@@ -61,7 +72,6 @@ func (s *Server) accessRequest(c *call, about subject) *policy.Request {
 	if agent := c.r.UserAgent(); agent != "" {
 		r.Keys.Set("aws:UserAgent", agent)
 	}
-	return r
 }
 
 func remoteIP(addr string) netip.Addr {

@@ -9,17 +9,18 @@ import (
 
 	"hearth/internal/awserr"
 	"hearth/internal/function"
+	"hearth/internal/policy"
 	"hearth/internal/sigv4"
 )
 
 // KeyService is the key service, as the API needs it.
 type KeyService interface {
 	// Serve answers a request of KMS's API, which it authorises itself.
-	Serve(ctx context.Context, caller sigv4.Identity, target string, body []byte) (status int, answer []byte)
+	Serve(ctx context.Context, caller sigv4.Identity, describe func(*policy.Request), target string, body []byte) (status int, answer []byte)
 	// AuthorizeEnvironment says whether a caller may do something with the
 	// environment of a function that is sealed by the key of an ARN. Its
 	// refusals are *awserr.Error in Lambda's words.
-	AuthorizeEnvironment(ctx context.Context, caller sigv4.Identity, action, functionARN, keyARN string) error
+	AuthorizeEnvironment(ctx context.Context, caller sigv4.Identity, describe func(*policy.Request), action, functionARN, keyARN string) error
 }
 
 // maxKeyRequest bounds a request of KMS's API: a policy of 32 KB in JSON.
@@ -37,7 +38,7 @@ func (s *Server) serveKMS(c *call, p *sigv4.Pending) error {
 	if c.r.Method != http.MethodPost || c.r.URL.Path != "/" {
 		return awserr.New("UnknownOperationException", "KMS's operations are POST / with the header X-Amz-Target.")
 	}
-	status, answer := s.cfg.KMS.Serve(c.r.Context(), c.Identity, c.r.Header.Get("X-Amz-Target"), body)
+	status, answer := s.cfg.KMS.Serve(c.r.Context(), c.Identity, s.describer(c), c.r.Header.Get("X-Amz-Target"), body)
 	s.reply(c, status, "application/x-amz-json-1.1", answer)
 	return nil
 }
@@ -81,7 +82,7 @@ func (s *Server) mayUseKey(ctx context.Context, c *call, action string, r *funct
 	if s.cfg.KMS == nil {
 		return badValue("KMSKeyArn is not supported by this Hearth: it has no key service. Leave it out.")
 	}
-	return s.cfg.KMS.AuthorizeEnvironment(ctx, c.Identity, action, r.ARN(), key)
+	return s.cfg.KMS.AuthorizeEnvironment(ctx, c.Identity, s.describer(c), action, r.ARN(), key)
 }
 
 // mayRekey says whether the caller may have Lambda seal a function's variables

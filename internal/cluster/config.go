@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // Config is what an operator may set; zero fields take their defaults.
@@ -37,6 +39,13 @@ type Config struct {
 	Lease time.Duration
 	// Drain bounds how long a stop waits for invokes under way.
 	Drain time.Duration
+
+	// KMSKey is the ARN of a key of an external KMS that wraps the master keys;
+	// empty to keep them in the data directory. KMSEndpoint is where that KMS
+	// is; empty for AWS's own.
+	KMSKey, KMSEndpoint string
+	// KMSCredentials sign what the external KMS is asked.
+	KMSCredentials aws.CredentialsProvider
 
 	// Runsc and Init are the sandbox runtime and the program that is process
 	// 1 of every sandbox; default beside this program.

@@ -110,7 +110,7 @@ func (s *Service) EnvironmentStale(sealed []byte) bool {
 // environment under the key of an ARN: kms:Encrypt and kms:CreateGrant to set
 // one, kms:Decrypt to see one. Nothing is asked for the account's own key: who
 // may use Lambda may use it. An *awserr.Error refuses in Lambda's words.
-func (s *Service) AuthorizeEnvironment(ctx context.Context, caller sigv4.Identity, action, functionARN, keyARN string) error {
+func (s *Service) AuthorizeEnvironment(ctx context.Context, caller sigv4.Identity, d Describe, action, functionARN, keyARN string) error {
 	if keyARN == "" {
 		return nil
 	}
@@ -125,7 +125,7 @@ func (s *Service) AuthorizeEnvironment(ctx context.Context, caller sigv4.Identit
 	}
 	access := c.using(action, k, keyARN, map[string]string{contextName: functionARN})
 	access.Conditions["kms:ViaService"] = "lambda." + s.cfg.Region + ".amazonaws.com"
-	if err := s.authorize(ctx, caller, access); err != nil {
+	if err := s.authorize(ctx, caller, d, access); err != nil {
 		return say(err)
 	}
 	return nil
