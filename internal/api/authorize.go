@@ -81,9 +81,20 @@ func (s *Server) authorizeMove(ctx context.Context, c *call, r *policy.Request, 
 	return s.cfg.Access.Authorize(ctx, &c.Identity, r, nil)
 }
 
-// accessRequest is a request with the keys that every request has.
+// accessRequest is a request for a decision on a call.
 func (s *Server) accessRequest(c *call, action string, about subject) *policy.Request {
 	r := &policy.Request{Action: action, Resource: about.resource, ResourceAccount: about.account}
+	s.describe(c, r)
+	return r
+}
+
+// describer has another service's requests described as this call's.
+func (s *Server) describer(c *call) func(*policy.Request) {
+	return func(r *policy.Request) { s.describe(c, r) }
+}
+
+// describe adds the condition keys that every request has.
+func (s *Server) describe(c *call, r *policy.Request) {
 	r.Keys.Time = s.cfg.Now()
 	r.Keys.SourceIP = remoteIP(c.r.RemoteAddr)
 	r.Keys.SetBool("aws:SecureTransport", c.r.TLS != nil)
@@ -91,7 +102,6 @@ func (s *Server) accessRequest(c *call, action string, about subject) *policy.Re
 	if agent := c.r.UserAgent(); agent != "" {
 		r.Keys.Set("aws:UserAgent", agent)
 	}
-	return r
 }
 
 func remoteIP(addr string) netip.Addr {

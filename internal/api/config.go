@@ -28,6 +28,7 @@ const (
 // was not in it.
 type change struct {
 	description, runtime, role, handler *string
+	kmsKey                              *string // empty for the account's own
 	timeout, memory                     *int32
 	environment                         *types.Environment
 	storage                             *types.EphemeralStorage
@@ -43,7 +44,7 @@ type change struct {
 func changeOf(in *lambda.UpdateFunctionConfigurationInput) *change {
 	return &change{
 		description: in.Description, runtime: optional(string(in.Runtime)), role: in.Role, handler: in.Handler,
-		timeout: in.Timeout, memory: in.MemorySize, environment: in.Environment, storage: in.EphemeralStorage,
+		kmsKey: in.KMSKeyArn, timeout: in.Timeout, memory: in.MemorySize, environment: in.Environment, storage: in.EphemeralStorage,
 		tracing: in.TracingConfig, logging: in.LoggingConfig,
 		vpc: in.VpcConfig, files: in.FileSystemConfigs, deadLetter: in.DeadLetterConfig, snapStart: in.SnapStart, layers: in.Layers,
 	}
@@ -54,7 +55,7 @@ func changeOf(in *lambda.UpdateFunctionConfigurationInput) *change {
 func (s *Server) newConfig(name string, in *lambda.CreateFunctionInput) (*function.Config, error) {
 	ch := &change{
 		description: in.Description, runtime: optional(string(in.Runtime)), role: in.Role, handler: in.Handler,
-		timeout: in.Timeout, memory: in.MemorySize, environment: in.Environment, storage: in.EphemeralStorage,
+		kmsKey: in.KMSKeyArn, timeout: in.Timeout, memory: in.MemorySize, environment: in.Environment, storage: in.EphemeralStorage,
 		tracing: in.TracingConfig, logging: in.LoggingConfig,
 		vpc: in.VpcConfig, files: in.FileSystemConfigs, deadLetter: in.DeadLetterConfig, snapStart: in.SnapStart, layers: in.Layers,
 	}
@@ -85,6 +86,7 @@ func (ch *change) apply(cfg *function.Config) error {
 	set(&cfg.Runtime, ch.runtime)
 	set(&cfg.Role, ch.role)
 	set(&cfg.Handler, ch.handler)
+	set(&cfg.KMSKey, ch.kmsKey)
 	setInt(&cfg.Timeout, ch.timeout)
 	setInt(&cfg.MemorySize, ch.memory)
 	if ch.storage != nil {

@@ -35,7 +35,7 @@ func unsupportedInCreate(in *lambda.CreateFunctionInput) error {
 	if err := unsupportedCode(code.ImageUri, code.SourceKMSKeyArn); err != nil {
 		return err
 	}
-	return unsupportedConfig(in.KMSKeyArn, in.ImageConfig, in.DurableConfig, in.CapacityProviderConfig)
+	return unsupportedConfig(in.ImageConfig, in.DurableConfig, in.CapacityProviderConfig)
 }
 
 func unsupportedInCodeUpdate(in *lambda.UpdateFunctionCodeInput) error {
@@ -46,7 +46,7 @@ func unsupportedInCodeUpdate(in *lambda.UpdateFunctionCodeInput) error {
 }
 
 func unsupportedInConfigUpdate(in *lambda.UpdateFunctionConfigurationInput) error {
-	return unsupportedConfig(in.KMSKeyArn, in.ImageConfig, in.DurableConfig, in.CapacityProviderConfig)
+	return unsupportedConfig(in.ImageConfig, in.DurableConfig, in.CapacityProviderConfig)
 }
 
 func unsupportedCode(image, kms *string) error {
@@ -56,9 +56,8 @@ func unsupportedCode(image, kms *string) error {
 	)
 }
 
-func unsupportedConfig(kms *string, image *types.ImageConfig, durable *types.DurableConfig, capacity *types.CapacityProviderConfig) error {
+func unsupportedConfig(image *types.ImageConfig, durable *types.DurableConfig, capacity *types.CapacityProviderConfig) error {
 	return refuse(
-		field{"KMSKeyArn", str(kms) != ""},
 		field{"ImageConfig", image != nil && (len(image.Command)+len(image.EntryPoint) > 0 || str(image.WorkingDirectory) != "")},
 		field{"DurableConfig", durable != nil},
 		field{"CapacityProviderConfig", capacity != nil},

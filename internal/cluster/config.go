@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"hearth/internal/s3"
 )
 
@@ -39,6 +40,13 @@ type Config struct {
 	Lease time.Duration
 	// Drain bounds how long a stop waits for invokes under way.
 	Drain time.Duration
+
+	// KMSKey is the ARN of a key of an external KMS that wraps the master keys;
+	// empty to keep them in the data directory. KMSEndpoint is where that KMS
+	// is; empty for AWS's own.
+	KMSKey, KMSEndpoint string
+	// KMSCredentials sign what the external KMS is asked.
+	KMSCredentials aws.CredentialsProvider
 
 	// Runsc and Init are the sandbox runtime and the program that is process
 	// 1 of every sandbox; default beside this program.

@@ -34,6 +34,9 @@ func (s *Service) Create(ctx context.Context, req function.CreateRequest) (*func
 	}
 	defer up.close()
 	record := s.newRecord(req, uid, up.code)
+	if err := s.seal(ctx, record, record.Latest); err != nil {
+		return nil, up.drop(ctx, err)
+	}
 	layers, err := s.useLayers(record.Latest)
 	if err != nil {
 		return nil, up.drop(ctx, err)
@@ -166,6 +169,9 @@ func (s *Service) UpdateConfig(ctx context.Context, req function.ConfigUpdate) (
 		next.Latest.Code = now.Latest.Code
 		asked = next.Latest
 		layers, err := s.useLayers(next.Latest)
+		if err == nil {
+			err = s.reseal(ctx, next, now.Latest)
+		}
 		return next, layers, err
 	})
 	return r, layerGone(err, asked)

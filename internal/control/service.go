@@ -44,6 +44,7 @@ type Config struct {
 	// Buckets is where code is fetched from that a request names in S3; nil if
 	// there is no S3 endpoint.
 	Buckets Buckets
+	Sealer  Sealer
 	Log     *slog.Logger
 	// Clock is time.Now if nil.
 	Clock  func() time.Time
@@ -119,6 +120,9 @@ func New(cfg Config) *Service {
 // interrupted.
 func (s *Service) Start(ctx context.Context) error {
 	if err := s.sweep(ctx); err != nil {
+		return fmt.Errorf("start control plane: %w", err)
+	}
+	if err := s.sealClear(ctx); err != nil {
 		return fmt.Errorf("start control plane: %w", err)
 	}
 	runCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))

@@ -35,6 +35,11 @@ type Archives interface {
 	OpenCode(ctx context.Context, object string) (io.ReadSeekCloser, error)
 }
 
+// Environments opens the variables of functions, which are stored sealed.
+type Environments interface {
+	OpenEnvironment(ctx context.Context, account, functionARN string, sealed []byte) (map[string]string, error)
+}
+
 // Volumes makes directories that sandboxes can be given.
 type Volumes interface {
 	// MountImage mounts an ext4 image read-only at dir, which it creates.
@@ -83,11 +88,13 @@ type Config struct {
 	Driver   sandbox.Driver
 	Images   Images
 	Archives Archives
-	Volumes  Volumes
-	Logs     Logs
-	Reporter Reporter
-	Log      *slog.Logger
-	Region   string
+	// Environments may answer *awserr.Error, which the invoke's caller gets.
+	Environments Environments
+	Volumes      Volumes
+	Logs         Logs
+	Reporter     Reporter
+	Log          *slog.Logger
+	Region       string
 
 	// Egress lets functions reach the outside world.
 	Egress bool
@@ -111,8 +118,8 @@ type Config struct {
 }
 
 func (c *Config) fill() error {
-	if c.ID == "" || c.Dir == "" || c.Driver == nil || c.Images == nil || c.Archives == nil || c.Volumes == nil || c.Logs == nil || c.Reporter == nil {
-		return errors.New("worker: an id, a directory, a driver, images, archives, volumes, logs and a reporter are needed")
+	if c.ID == "" || c.Dir == "" || c.Driver == nil || c.Images == nil || c.Archives == nil || c.Environments == nil || c.Volumes == nil || c.Logs == nil || c.Reporter == nil {
+		return errors.New("worker: an id, a directory, a driver, images, archives, environments, volumes, logs and a reporter are needed")
 	}
 	if c.CapacityMB < 128 {
 		return fmt.Errorf("worker: a capacity of %d MB is too small for the smallest function (128 MB)", c.CapacityMB)

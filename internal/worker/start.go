@@ -21,6 +21,10 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 		return nil, errStopped
 	}
 	cfg := st.Record.Serving
+	variables, err := w.variables(ctx, st.Record)
+	if err != nil {
+		return nil, err
+	}
 	if err := w.reserve(cfg.MemorySize); err != nil {
 		return nil, err
 	}
@@ -47,7 +51,7 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 	started.Boot = time.Since(clock)
 
 	clock = time.Now()
-	if err := e.assign(ctx); err != nil {
+	if err := e.assign(ctx, variables); err != nil {
 		return nil, err
 	}
 	started.Assign = time.Since(clock)
@@ -67,7 +71,7 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 }
 
 // assign makes the booted sandbox an environment of the function.
-func (e *env) assign(ctx context.Context) error {
+func (e *env) assign(ctx context.Context, variables map[string]string) error {
 	rec, cfg := e.start.Record, e.start.Record.Serving
 	group, stream := cfg.LogGroup, logStream(time.Now(), rec.VersionName())
 	e.logs.assign(e.w.cfg.Logs, rec.Account, group, stream, appLevel(cfg))
@@ -108,7 +112,7 @@ func (e *env) assign(ctx context.Context) error {
 	}
 	err := e.session.Assign(ctx, &controlstream.Assignment{
 		FunctionName: rec.Name, FunctionVersion: rec.VersionName(), AccountID: rec.Account, Handler: cfg.Handler,
-		CustomerEnv: cfg.Environment,
+		CustomerEnv: variables,
 		PlatformEnv: platformEnv(e.start, e.w.cfg.Region, group, stream),
 		Mounts:      mounts,
 		UID:         functionUID, GID: functionGID, Files: functionFiles, Processes: functionProcesses,
