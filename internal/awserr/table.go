@@ -88,8 +88,10 @@ var kinds = map[string]kind{
 
 	// Errors of IAM and STS.
 	"AccessDenied":            {http.StatusForbidden, "Message", false},
+	"ConcurrentModification":  {http.StatusConflict, "Message", false},
 	"DeleteConflict":          {http.StatusConflict, "Message", false},
 	"EntityAlreadyExists":     {http.StatusConflict, "Message", false},
+	"IDPCommunicationError":   {http.StatusBadRequest, "Message", false},
 	"InvalidIdentityToken":    {http.StatusBadRequest, "Message", false},
 	"InvalidInput":            {http.StatusBadRequest, "Message", false},
 	"LimitExceeded":           {http.StatusConflict, "Message", false},

@@ -13,7 +13,7 @@ import (
 // boundaries and tags. An edit works on a private copy of the entity.
 
 // entityEdit changes one kind of entity that a call names.
-type entityEdit func(s *Service, ctx context.Context, c *call, f func(e *entity) error) error
+type entityEdit func(ctx context.Context, s *Service, c *call, f func(e *entity) error) error
 
 // entityLook finds one kind of entity that a call names.
 type entityLook func(s *Service, c *call) (*entity, error)
@@ -21,12 +21,12 @@ type entityLook func(s *Service, c *call) (*entity, error)
 // entityOps makes the operations of one kind of entity; kind is User or Role.
 func entityOps(kind string, edit entityEdit, look entityLook, resource func(*Service, *call) string, quota int) map[string]operation {
 	change := func(f func(s *Service, c *call, e *entity) error) operation {
-		return operation{resource: resource, serve: func(s *Service, ctx context.Context, c *call) (any, error) {
-			return nil, edit(s, ctx, c, func(e *entity) error { return f(s, c, e) })
+		return operation{resource: resource, serve: func(ctx context.Context, s *Service, c *call) (any, error) {
+			return nil, edit(ctx, s, c, func(e *entity) error { return f(s, c, e) })
 		}}
 	}
 	read := func(f func(s *Service, c *call, e *entity) (any, error)) operation {
-		return operation{resource: resource, serve: func(s *Service, _ context.Context, c *call) (any, error) {
+		return operation{resource: resource, serve: func(_ context.Context, s *Service, c *call) (any, error) {
 			e, err := look(s, c)
 			if err != nil {
 				return nil, err

@@ -27,7 +27,7 @@ func (c *call) account() string { return c.Caller.AccountID }
 
 // operation is one of IAM's or STS's.
 type operation struct {
-	serve func(s *Service, ctx context.Context, c *call) (any, error)
+	serve func(ctx context.Context, s *Service, c *call) (any, error)
 	// resource is the ARN that the caller must be allowed to touch; nil for
 	// operations on the whole account.
 	resource func(s *Service, c *call) string
@@ -62,7 +62,7 @@ func (s *Service) Serve(ctx context.Context, asked *awsquery.Call) ([]byte, erro
 			return nil, queryDenied(err)
 		}
 	}
-	result, err := op.serve(s, ctx, c)
+	result, err := op.serve(ctx, s, c)
 	if err != nil {
 		return nil, err
 	}

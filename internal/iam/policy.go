@@ -118,7 +118,7 @@ func (s *Service) usersOf(m *managed) (users []*user, roles []*role, bounds int)
 
 type policyResult struct{ Policy xmlPolicy }
 
-func createPolicy(s *Service, ctx context.Context, c *call) (any, error) {
+func createPolicy(ctx context.Context, s *Service, c *call) (any, error) {
 	name, err := c.name("PolicyName", maxPolicyName)
 	if err != nil {
 		return nil, err
@@ -152,7 +152,7 @@ func createPolicy(s *Service, ctx context.Context, c *call) (any, error) {
 	return &policyResult{s.shownPolicy(m)}, nil
 }
 
-func getPolicy(s *Service, _ context.Context, c *call) (any, error) {
+func getPolicy(_ context.Context, s *Service, c *call) (any, error) {
 	m, err := s.managed(c)
 	if err != nil {
 		return nil, err
@@ -166,7 +166,7 @@ type policiesResult struct {
 	Marker      string `xml:"Marker,omitempty"`
 }
 
-func listPolicies(s *Service, _ context.Context, c *call) (any, error) {
+func listPolicies(_ context.Context, s *Service, c *call) (any, error) {
 	after, limit, err := c.page()
 	if err != nil {
 		return nil, err
@@ -203,7 +203,7 @@ func listPolicies(s *Service, _ context.Context, c *call) (any, error) {
 	return out, nil
 }
 
-func deletePolicy(s *Service, ctx context.Context, c *call) (any, error) {
+func deletePolicy(ctx context.Context, s *Service, c *call) (any, error) {
 	m, err := s.managed(c)
 	if err != nil {
 		return nil, err
@@ -234,7 +234,7 @@ type xmlVersion struct {
 
 type versionResult struct{ PolicyVersion xmlVersion }
 
-func createPolicyVersion(s *Service, ctx context.Context, c *call) (any, error) {
+func createPolicyVersion(ctx context.Context, s *Service, c *call) (any, error) {
 	text, err := document(policy.KindIdentity, c.Get("PolicyDocument"), policy.QuotaManaged)
 	if err != nil {
 		return nil, err
@@ -263,7 +263,7 @@ func noVersion(m *managed, id string) error {
 	return noEntity("Policy %s version %.20s does not exist or is not attachable.", m.arn(), id)
 }
 
-func getPolicyVersion(s *Service, _ context.Context, c *call) (any, error) {
+func getPolicyVersion(_ context.Context, s *Service, c *call) (any, error) {
 	m, err := s.managed(c)
 	if err != nil {
 		return nil, err
@@ -280,7 +280,7 @@ type versionsResult struct {
 	IsTruncated bool
 }
 
-func listPolicyVersions(s *Service, _ context.Context, c *call) (any, error) {
+func listPolicyVersions(_ context.Context, s *Service, c *call) (any, error) {
 	m, err := s.managed(c)
 	if err != nil {
 		return nil, err
@@ -292,7 +292,7 @@ func listPolicyVersions(s *Service, _ context.Context, c *call) (any, error) {
 	return out, nil
 }
 
-func deletePolicyVersion(s *Service, ctx context.Context, c *call) (any, error) {
+func deletePolicyVersion(ctx context.Context, s *Service, c *call) (any, error) {
 	id := c.Get("VersionId")
 	return nil, s.changePolicy(ctx, c, func(m *managed) error {
 		switch {
@@ -306,7 +306,7 @@ func deletePolicyVersion(s *Service, ctx context.Context, c *call) (any, error) 
 	})
 }
 
-func setDefaultVersion(s *Service, ctx context.Context, c *call) (any, error) {
+func setDefaultVersion(ctx context.Context, s *Service, c *call) (any, error) {
 	id := c.Get("VersionId")
 	return nil, s.changePolicy(ctx, c, func(m *managed) error {
 		if m.version(id) == nil {
@@ -333,7 +333,7 @@ type entitiesResult struct {
 	IsTruncated bool
 }
 
-func listEntities(s *Service, _ context.Context, c *call) (any, error) {
+func listEntities(_ context.Context, s *Service, c *call) (any, error) {
 	m, err := s.managed(c)
 	if err != nil {
 		return nil, err
@@ -353,14 +353,14 @@ func listEntities(s *Service, _ context.Context, c *call) (any, error) {
 	return out, nil
 }
 
-func tagPolicy(s *Service, ctx context.Context, c *call) (any, error) {
+func tagPolicy(ctx context.Context, s *Service, c *call) (any, error) {
 	return nil, s.changePolicy(ctx, c, func(m *managed) (err error) {
 		m.Tags, err = tagged(m.Tags, c)
 		return err
 	})
 }
 
-func untagPolicy(s *Service, ctx context.Context, c *call) (any, error) {
+func untagPolicy(ctx context.Context, s *Service, c *call) (any, error) {
 	return nil, s.changePolicy(ctx, c, func(m *managed) error {
 		for _, k := range c.List("TagKeys") {
 			delete(m.Tags, k)
@@ -369,7 +369,7 @@ func untagPolicy(s *Service, ctx context.Context, c *call) (any, error) {
 	})
 }
 
-func listPolicyTags(s *Service, _ context.Context, c *call) (any, error) {
+func listPolicyTags(_ context.Context, s *Service, c *call) (any, error) {
 	m, err := s.managed(c)
 	if err != nil {
 		return nil, err

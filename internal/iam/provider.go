@@ -60,7 +60,7 @@ type createProviderResult struct {
 	Tags                     []xmlTag `xml:"Tags>member"`
 }
 
-func createProvider(s *Service, ctx context.Context, c *call) (any, error) {
+func createProvider(ctx context.Context, s *Service, c *call) (any, error) {
 	at, err := url.Parse(c.Get("Url"))
 	if err != nil || at.Scheme != "https" || at.Host == "" || at.RawQuery != "" || at.Fragment != "" || at.User != nil || len(c.Get("Url")) > maxURL {
 		return nil, awserr.New("InvalidInput", "The URL of an identity provider begins with https:// and has no query: %.255s", c.Get("Url"))
@@ -95,7 +95,7 @@ type providerResult struct {
 	Tags           []xmlTag `xml:"Tags>member"`
 }
 
-func getProvider(s *Service, _ context.Context, c *call) (any, error) {
+func getProvider(_ context.Context, s *Service, c *call) (any, error) {
 	p, err := s.provider(c)
 	if err != nil {
 		return nil, err
@@ -109,7 +109,7 @@ type providersResult struct {
 	OpenIDConnectProviderList []providerItem `xml:"OpenIDConnectProviderList>member"`
 }
 
-func listProviders(s *Service, _ context.Context, c *call) (any, error) {
+func listProviders(_ context.Context, s *Service, c *call) (any, error) {
 	out := &providersResult{}
 	for _, p := range s.providers.List(c.account(), "", "", maxListed) {
 		out.OpenIDConnectProviderList = append(out.OpenIDConnectProviderList, providerItem{p.arn()})
@@ -117,7 +117,7 @@ func listProviders(s *Service, _ context.Context, c *call) (any, error) {
 	return out, nil
 }
 
-func deleteProvider(s *Service, ctx context.Context, c *call) (any, error) {
+func deleteProvider(ctx context.Context, s *Service, c *call) (any, error) {
 	account, kind, name, ok := parseARN(c.Get("OpenIDConnectProviderArn"))
 	if !ok || kind != "oidc-provider" || account != c.account() {
 		return nil, noEntity("OpenIDConnect Provider not found for arn %.300s", c.Get("OpenIDConnectProviderArn"))
@@ -127,7 +127,7 @@ func deleteProvider(s *Service, ctx context.Context, c *call) (any, error) {
 	return nil, err
 }
 
-func addClient(s *Service, ctx context.Context, c *call) (any, error) {
+func addClient(ctx context.Context, s *Service, c *call) (any, error) {
 	return nil, s.changeProvider(ctx, c, func(p *provider) error {
 		id := c.Get("ClientID")
 		if id == "" || len(id) > maxURL {
@@ -143,28 +143,28 @@ func addClient(s *Service, ctx context.Context, c *call) (any, error) {
 	})
 }
 
-func removeClient(s *Service, ctx context.Context, c *call) (any, error) {
+func removeClient(ctx context.Context, s *Service, c *call) (any, error) {
 	return nil, s.changeProvider(ctx, c, func(p *provider) error {
 		p.Clients = slices.DeleteFunc(p.Clients, func(id string) bool { return id == c.Get("ClientID") })
 		return nil
 	})
 }
 
-func updateThumbprints(s *Service, ctx context.Context, c *call) (any, error) {
+func updateThumbprints(ctx context.Context, s *Service, c *call) (any, error) {
 	return nil, s.changeProvider(ctx, c, func(p *provider) error {
 		p.Thumbprints = c.List("ThumbprintList")
 		return nil
 	})
 }
 
-func tagProvider(s *Service, ctx context.Context, c *call) (any, error) {
+func tagProvider(ctx context.Context, s *Service, c *call) (any, error) {
 	return nil, s.changeProvider(ctx, c, func(p *provider) (err error) {
 		p.Tags, err = tagged(p.Tags, c)
 		return err
 	})
 }
 
-func listProviderTags(s *Service, _ context.Context, c *call) (any, error) {
+func listProviderTags(_ context.Context, s *Service, c *call) (any, error) {
 	p, err := s.provider(c)
 	if err != nil {
 		return nil, err

@@ -72,7 +72,7 @@ func (s *Service) changeRole(ctx context.Context, c *call, f func(r *role) error
 	})
 }
 
-func editRole(s *Service, ctx context.Context, c *call, f func(e *entity) error) error {
+func editRole(ctx context.Context, s *Service, c *call, f func(e *entity) error) error {
 	_, err := s.changeRole(ctx, c, func(r *role) error { return f(&r.entity) })
 	return err
 }
@@ -101,7 +101,7 @@ func shownRole(r *role) xmlRole {
 
 type roleResult struct{ Role xmlRole }
 
-func createRole(s *Service, ctx context.Context, c *call) (any, error) {
+func createRole(ctx context.Context, s *Service, c *call) (any, error) {
 	name, err := c.name("RoleName", maxUserName)
 	if err != nil {
 		return nil, err
@@ -156,7 +156,7 @@ func readMaxSession(c *call, fallback int) (int, error) {
 	return n, nil
 }
 
-func getRole(s *Service, _ context.Context, c *call) (any, error) {
+func getRole(_ context.Context, s *Service, c *call) (any, error) {
 	r, err := s.role(c)
 	if err != nil {
 		return nil, err
@@ -170,7 +170,7 @@ type rolesResult struct {
 	Marker      string `xml:"Marker,omitempty"`
 }
 
-func listRoles(s *Service, _ context.Context, c *call) (any, error) {
+func listRoles(_ context.Context, s *Service, c *call) (any, error) {
 	after, limit, err := c.page()
 	if err != nil {
 		return nil, err
@@ -189,7 +189,7 @@ func listRoles(s *Service, _ context.Context, c *call) (any, error) {
 	return out, nil
 }
 
-func updateRole(s *Service, ctx context.Context, c *call) (any, error) {
+func updateRole(ctx context.Context, s *Service, c *call) (any, error) {
 	r, err := s.changeRole(ctx, c, func(r *role) (err error) {
 		if c.Has("Description") {
 			r.Description = c.Get("Description")
@@ -203,7 +203,7 @@ func updateRole(s *Service, ctx context.Context, c *call) (any, error) {
 	return &roleResult{shownRole(r)}, nil
 }
 
-func updateTrust(s *Service, ctx context.Context, c *call) (any, error) {
+func updateTrust(ctx context.Context, s *Service, c *call) (any, error) {
 	trust, err := document(policy.KindTrust, c.Get("PolicyDocument"), policy.QuotaTrust)
 	if err != nil {
 		return nil, err
@@ -215,7 +215,7 @@ func updateTrust(s *Service, ctx context.Context, c *call) (any, error) {
 	return nil, err
 }
 
-func deleteRole(s *Service, ctx context.Context, c *call) (any, error) {
+func deleteRole(ctx context.Context, s *Service, c *call) (any, error) {
 	name := c.Get("RoleName")
 	_, err := s.roles.Change(ctx, key(c.account(), name), func(now *role) (*role, error) {
 		if now == nil {

@@ -41,7 +41,7 @@ type callerResult struct {
 
 // getCallerIdentity needs no permission; not even an explicit deny keeps a
 // caller from asking.
-func getCallerIdentity(_ *Service, _ context.Context, c *call) (any, error) {
+func getCallerIdentity(_ context.Context, _ *Service, c *call) (any, error) {
 	if c.Caller == nil {
 		return nil, awserr.New("MissingAuthenticationTokenException", "Missing Authentication Token")
 	}
@@ -62,7 +62,7 @@ func shownCredentials(c Credentials) xmlCredentials {
 type credentialsResult struct{ Credentials xmlCredentials }
 
 // getSessionToken gives a user, or the root user, session keys.
-func getSessionToken(s *Service, ctx context.Context, c *call) (any, error) {
+func getSessionToken(ctx context.Context, s *Service, c *call) (any, error) {
 	id, err := c.identity()
 	if err != nil {
 		return nil, err
@@ -123,7 +123,7 @@ type assumeResult struct {
 	Audience                    string `json:"Audience,omitempty" xml:"Audience,omitempty"`
 }
 
-func assumeRole(s *Service, ctx context.Context, c *call) (any, error) {
+func assumeRole(ctx context.Context, s *Service, c *call) (any, error) {
 	id, err := c.identity()
 	if err != nil {
 		return nil, err
@@ -226,7 +226,7 @@ type WebTokens interface {
 	Verify(ctx context.Context, issuer, token string) (claims map[string]any, err error)
 }
 
-func assumeWithWebIdentity(s *Service, ctx context.Context, c *call) (any, error) {
+func assumeWithWebIdentity(ctx context.Context, s *Service, c *call) (any, error) {
 	if s.cfg.Tokens == nil {
 		return nil, awserr.New("NotImplementedException", "This Hearth asks no identity provider. Start it with --web-identity.")
 	}
@@ -327,7 +327,7 @@ func audienceOf(claims map[string]any, clients []string) string {
 
 type keyInfoResult struct{ Account string }
 
-func getAccessKeyInfo(s *Service, ctx context.Context, c *call) (any, error) {
+func getAccessKeyInfo(ctx context.Context, s *Service, c *call) (any, error) {
 	credential, err := s.Secret(ctx, c.Get("AccessKeyId"), "")
 	if err != nil {
 		return nil, invalid("Invalid Access Key Id")

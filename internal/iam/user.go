@@ -103,7 +103,7 @@ func (s *Service) changeUser(ctx context.Context, c *call, f func(u *user) error
 	})
 }
 
-func editUser(s *Service, ctx context.Context, c *call, f func(e *entity) error) error {
+func editUser(ctx context.Context, s *Service, c *call, f func(e *entity) error) error {
 	_, err := s.changeUser(ctx, c, func(u *user) error { return f(&u.entity) })
 	return err
 }
@@ -124,7 +124,7 @@ func shownUser(u *user) xmlUser {
 
 type userResult struct{ User xmlUser }
 
-func createUser(s *Service, ctx context.Context, c *call) (any, error) {
+func createUser(ctx context.Context, s *Service, c *call) (any, error) {
 	name, err := c.name("UserName", maxUserName)
 	if err != nil {
 		return nil, err
@@ -154,7 +154,7 @@ func createUser(s *Service, ctx context.Context, c *call) (any, error) {
 	return &userResult{shownUser(u)}, nil
 }
 
-func getUser(s *Service, _ context.Context, c *call) (any, error) {
+func getUser(_ context.Context, s *Service, c *call) (any, error) {
 	if id, err := identityOf(c.Caller); c.Get("UserName") == "" && err == nil && id.Kind == policy.RootUser {
 		return &userResult{xmlUser{Path: "/", UserID: id.Account, Arn: id.ARN, CreateDate: date(s.now())}}, nil
 	}
@@ -171,7 +171,7 @@ type usersResult struct {
 	Marker      string `xml:"Marker,omitempty"`
 }
 
-func listUsers(s *Service, _ context.Context, c *call) (any, error) {
+func listUsers(_ context.Context, s *Service, c *call) (any, error) {
 	after, limit, err := c.page()
 	if err != nil {
 		return nil, err
@@ -196,7 +196,7 @@ func hasPath(path string, c *call) bool {
 	return len(path) >= len(prefix) && path[:len(prefix)] == prefix
 }
 
-func updateUser(s *Service, ctx context.Context, c *call) (any, error) {
+func updateUser(ctx context.Context, s *Service, c *call) (any, error) {
 	if c.Get("NewUserName") != "" {
 		return nil, awserr.New("NotImplementedException", "Users cannot be renamed on Hearth. Make a new user, and delete the old one.")
 	}
@@ -209,7 +209,7 @@ func updateUser(s *Service, ctx context.Context, c *call) (any, error) {
 	return nil, err
 }
 
-func deleteUser(s *Service, ctx context.Context, c *call) (any, error) {
+func deleteUser(ctx context.Context, s *Service, c *call) (any, error) {
 	name := userName(c)
 	_, err := s.users.Change(ctx, key(c.account(), name), func(now *user) (*user, error) {
 		switch {
@@ -252,7 +252,7 @@ func shownKey(user string, k *accessKey) xmlKey {
 	return xmlKey{UserName: user, AccessKeyID: k.ID, Status: status, CreateDate: date(k.Created)}
 }
 
-func createAccessKey(s *Service, ctx context.Context, c *call) (any, error) {
+func createAccessKey(ctx context.Context, s *Service, c *call) (any, error) {
 	k, secret, err := s.newKey(ctx, c.account())
 	if err != nil {
 		return nil, err
@@ -277,7 +277,7 @@ type keysResult struct {
 	IsTruncated       bool
 }
 
-func listAccessKeys(s *Service, _ context.Context, c *call) (any, error) {
+func listAccessKeys(_ context.Context, s *Service, c *call) (any, error) {
 	u, err := s.user(c)
 	if err != nil {
 		return nil, err
@@ -293,7 +293,7 @@ func noKey(id string) error {
 	return noEntity("The Access Key with id %.64s cannot be found.", id)
 }
 
-func updateAccessKey(s *Service, ctx context.Context, c *call) (any, error) {
+func updateAccessKey(ctx context.Context, s *Service, c *call) (any, error) {
 	id, status := c.Get("AccessKeyId"), c.Get("Status")
 	if status != "Active" && status != "Inactive" {
 		return nil, invalid("1 validation error detected: Value '%.20s' at 'status' failed to satisfy constraint: Member must satisfy enum value set: [Active, Inactive]", status)
@@ -309,7 +309,7 @@ func updateAccessKey(s *Service, ctx context.Context, c *call) (any, error) {
 	return nil, err
 }
 
-func deleteAccessKey(s *Service, ctx context.Context, c *call) (any, error) {
+func deleteAccessKey(ctx context.Context, s *Service, c *call) (any, error) {
 	id := c.Get("AccessKeyId")
 	_, err := s.changeUser(ctx, c, func(u *user) error {
 		n := len(u.Keys)
@@ -326,8 +326,8 @@ func deleteAccessKey(s *Service, ctx context.Context, c *call) (any, error) {
 
 type emptyResult struct{ IsTruncated bool }
 
-func listNothing(*Service, context.Context, *call) (any, error) { return &emptyResult{}, nil }
+func listNothing(context.Context, *Service, *call) (any, error) { return &emptyResult{}, nil }
 
-func noLoginProfile(_ *Service, _ context.Context, c *call) (any, error) {
+func noLoginProfile(_ context.Context, _ *Service, c *call) (any, error) {
 	return nil, noEntity("Login Profile for User %.128s cannot be found.", userName(c))
 }
