@@ -91,6 +91,7 @@ var kinds = map[string]kind{
 	"ConcurrentModification":  {http.StatusConflict, "Message", false},
 	"DeleteConflict":          {http.StatusConflict, "Message", false},
 	"EntityAlreadyExists":     {http.StatusConflict, "Message", false},
+	"ExpiredWebIdentityToken": {http.StatusBadRequest, "Message", false}, // ExpiredTokenException on the wire; that of signed requests is 403
 	"IDPCommunicationError":   {http.StatusBadRequest, "Message", false},
 	"InvalidIdentityToken":    {http.StatusBadRequest, "Message", false},
 	"InvalidInput":            {http.StatusBadRequest, "Message", false},

@@ -12,6 +12,7 @@ import (
 var codes = map[string]string{
 	"AccessDeniedException":               "AccessDenied",
 	"ExpiredTokenException":               "ExpiredToken",
+	"ExpiredWebIdentityToken":             "ExpiredTokenException",
 	"IncompleteSignatureException":        "IncompleteSignature",
 	"InvalidSignatureException":           "SignatureDoesNotMatch",
 	"MissingAuthenticationTokenException": "MissingAuthenticationToken",

@@ -46,3 +46,25 @@ func (m Map) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
 		Entries []Entry `xml:"entry"`
 	}{m}, start)
 }
+
+// Field is a member of a result whose name is known only at run time.
+type Field struct {
+	Name  string
+	Value any
+}
+
+// Fields is a result of such members.
+type Fields []Field
+
+// MarshalXML writes the members in their order.
+func (f Fields) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
+	if err := e.EncodeToken(start); err != nil {
+		return err
+	}
+	for _, m := range f {
+		if err := e.EncodeElement(m.Value, xml.StartElement{Name: xml.Name{Local: m.Name}}); err != nil {
+			return err
+		}
+	}
+	return e.EncodeToken(start.End())
+}

@@ -81,7 +81,7 @@ func (s *Service) managedByARN(arn string) (*managed, bool) {
 	if !ok || kind != "policy" {
 		return nil, false
 	}
-	m, ok := s.policies.Lookup(key(account, name))
+	m, ok := s.policies.Lookup(entityKey(account, name))
 	if !ok || m.arn() != arn {
 		return nil, false
 	}

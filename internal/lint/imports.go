@@ -31,7 +31,8 @@ var layers = []layer{
 		"internal/deploy", "internal/doctor", "internal/etcd", "internal/guest/...",
 		"internal/keyring", "internal/lint", "internal/logstore", "internal/managedruntime",
 		"internal/mount", "internal/netns", "internal/objectstore", "internal/osthread",
-		"internal/policy", "internal/sandbox/...", "internal/scratch", "internal/table", "runtimes",
+		"internal/policy", "internal/sandbox/...", "internal/scratch", "internal/table",
+		"internal/webidentity", "runtimes",
 	}},
 	// Services meet only through interfaces that the caller owns: each can
 	// become a process, and most will.
