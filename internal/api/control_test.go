@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +27,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"hearth/internal/api"
+	"hearth/internal/audit"
 	"hearth/internal/catalog"
 	"hearth/internal/control"
 	"hearth/internal/etcd"
@@ -48,7 +51,17 @@ const (
 // Only what runs functions is missing.
 type hearth struct {
 	*lambda.Client
-	t *testing.T
+	t    *testing.T
+	url  string
+	http *http.Client
+	// clock and sessions are how far the server's clock, and that by which
+	// sessions end, are ahead of the real one, in nanoseconds.
+	clock    *atomic.Int64
+	sessions *atomic.Int64
+	store    *etcd.Server
+	objects  *objectstore.Dir
+	plane    *control.Service
+	events   *[]audit.Event
 }
 
 // idle prepares and runs nothing.
@@ -70,6 +83,12 @@ func (idle) Provisioned(*function.Record) (int, int, string) { return 0, 0, "" }
 
 func startHearth(t *testing.T) hearth {
 	t.Helper()
+	return startHearthWith(t, nil)
+}
+
+// startHearthWith has access decide; the identity service if it is nil.
+func startHearthWith(t *testing.T, access api.Access) hearth {
+	t.Helper()
 	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
 	store, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(dir, "etcd"), Log: log})
 	if err != nil {
@@ -86,29 +105,41 @@ func startHearth(t *testing.T) hearth {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = objects.Close() })
-	people := startIdentities(t, store, dir)
-	plane := control.New(control.Config{Catalog: records, Objects: objects, Preparer: idle{}, Log: log, Region: region})
+	h := hearth{t: t, clock: new(atomic.Int64), sessions: new(atomic.Int64), events: new([]audit.Event)}
+	now := func() time.Time { return time.Now().Add(time.Duration(h.clock.Load())) }
+	var mu sync.Mutex
+	record := func(e audit.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		*h.events = append(*h.events, e)
+	}
+	life := func() time.Time { return time.Now().Add(time.Duration(h.sessions.Load())) }
+	people := startIdentities(t, store, dir, life, record)
+	plane := control.New(control.Config{
+		Catalog: records, Objects: objects, Preparer: idle{}, Log: log, Region: region, Preparers: 8, ObjectGrace: time.Nanosecond,
+	})
 	if err := plane.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(plane.Stop)
+	if access == nil {
+		access = people
+	}
 	server, err := api.New(api.Config{
-		Functions: plane, Invoker: idle{}, Provisioner: idle{}, Keys: people, Access: people, Identities: people, Region: region, Log: log,
-		Runtimes: []string{"python3.11"}, Concurrency: 1000,
+		Functions: plane, Invoker: idle{}, Provisioner: idle{}, Keys: people, Access: access, Identities: people, Region: region, Log: log,
+		Runtimes: []string{"python3.11"}, Concurrency: 1000, Now: now, Audit: record,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ts := httptest.NewServer(server)
 	t.Cleanup(ts.Close)
-	transport := &http.Transport{}
+	transport := &http.Transport{MaxIdleConnsPerHost: 32}
 	t.Cleanup(transport.CloseIdleConnections)
-	return hearth{t: t, Client: lambda.New(lambda.Options{
-		Region: region, BaseEndpoint: &ts.URL, HTTPClient: &http.Client{Transport: transport}, RetryMaxAttempts: 1,
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: key, SecretAccessKey: secret}, nil
-		}),
-	})}
+	h.store, h.objects, h.plane = store, objects, plane
+	h.url, h.http = ts.URL, &http.Client{Transport: transport}
+	h.Client = h.root().Client
+	return h
 }
 
 // file keeps a keyring where the test's other data is.
@@ -119,14 +150,17 @@ func (f file) Load() ([]byte, error) { return os.ReadFile(string(f)) }
 func (f file) Save(b []byte) error   { return os.WriteFile(string(f), b, 0o600) }
 
 // startIdentities starts the identity service with its root user.
-func startIdentities(t *testing.T, store *etcd.Server, dir string) *iam.Service {
+func startIdentities(t *testing.T, store *etcd.Server, dir string, now func() time.Time, record func(audit.Event)) *iam.Service {
 	t.Helper()
 	ring, err := keyring.Open(t.Context(), keyring.Config{Store: file(filepath.Join(dir, "keyring")), Client: store.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(ring.Stop)
-	people, err := iam.New(iam.Config{Client: store.Client(), Sealer: ring, Root: iam.Root{Account: account, AccessKeyID: key, Secret: secret}})
+	people, err := iam.New(iam.Config{
+		Client: store.Client(), Sealer: ring, Clock: now, Audit: record,
+		Root: iam.Root{Account: account, AccessKeyID: key, Secret: secret},
+	})
 	if err == nil {
 		err = people.Start(t.Context())
 	}
@@ -179,10 +213,15 @@ func (h hearth) update(name, body string) {
 // settle waits until what was asked for last serves.
 func (h hearth) settle(name string) {
 	h.t.Helper()
-	waiter := lambda.NewFunctionUpdatedV2Waiter(h.Client, func(o *lambda.FunctionUpdatedV2WaiterOptions) { o.MinDelay = 10 * time.Millisecond })
-	if err := waiter.Wait(h.t.Context(), &lambda.GetFunctionInput{FunctionName: &name}, 20*time.Second); err != nil {
+	if err := h.ready(name); err != nil {
 		h.t.Fatal(err)
 	}
+}
+
+// ready waits until what was asked for last serves.
+func (h hearth) ready(name string) error {
+	waiter := lambda.NewFunctionUpdatedV2Waiter(h.Client, func(o *lambda.FunctionUpdatedV2WaiterOptions) { o.MinDelay = 10 * time.Millisecond })
+	return waiter.Wait(h.t.Context(), &lambda.GetFunctionInput{FunctionName: &name}, time.Minute)
 }
 
 func (h hearth) publish(name string) *lambda.PublishVersionOutput {

@@ -53,6 +53,7 @@ func (s *Server) createFunction(ctx context.Context, c *call, in *lambda.CreateF
 	}
 	record, err := s.cfg.Functions.Create(ctx, function.CreateRequest{
 		Account: ref.Account, Name: ref.Name, Config: *cfg, Zip: zip, Tags: in.Tags, Publish: in.Publish,
+		CodeSigningConfig: str(in.CodeSigningConfigArn),
 	})
 	if err != nil {
 		return nil, err

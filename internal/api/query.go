@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -52,9 +53,7 @@ func (s *Server) query(c *call, service string, caller *sigv4.Identity, body []b
 		if err != nil {
 			return awserr.New("SerializationException", "The body is not a form.")
 		}
-		for k, v := range sent {
-			form[k] = v
-		}
+		maps.Copy(form, sent)
 	}
 	asked := &awsquery.Call{
 		Caller: caller, Service: service, Form: form, RequestID: c.id, SourceIP: remoteIP(c.r.RemoteAddr), Secure: c.r.TLS != nil,

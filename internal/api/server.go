@@ -33,6 +33,8 @@ type Control interface {
 	Concurrency
 	Permissions
 	Settings
+	EventSources
+	CodeSigning
 }
 
 // Functions is what the control plane does with functions as a whole.
@@ -73,6 +75,8 @@ type Config struct {
 	// Access decides what callers may do, Identities are who they are.
 	Access     Access
 	Identities Identities
+	// Logs is CloudWatch Logs; not served if nil.
+	Logs Logs
 	// Region is the one region served.
 	Region string
 	// Runtimes are the managed runtimes that can be built here.
@@ -176,6 +180,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := s.serve(c); err != nil {
+		s.auditRefusal(c, err)
 		s.fail(c, err)
 	}
 }
@@ -190,7 +195,6 @@ func (s *Server) serve(c *call) error {
 		}
 	}
 	if err != nil {
-		s.refuse(c, err)
 		return err
 	}
 	c.Identity = p.Identity
@@ -202,6 +206,10 @@ func (s *Server) serve(c *call) error {
 		return s.serveQuery(c, p)
 	case codeService:
 		return s.serveCode(c, p)
+	case "logs":
+		if s.cfg.Logs != nil {
+			return s.serveLogs(c, p)
+		}
 	}
 	if _, err := readBody(c, p, maxBody); err != nil {
 		return err
@@ -209,9 +217,16 @@ func (s *Server) serve(c *call) error {
 	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda, iam and sts are.", p.Scope.Service)
 }
 
-// refuse tells the audit log of a request that was not authenticated.
-func (s *Server) refuse(c *call, err error) {
-	if e, ok := awserr.As(err); ok && s.cfg.Audit != nil {
+// unauthenticated are the errors of requests of which nobody knows who sent
+// them.
+var unauthenticated = map[string]bool{
+	"ExpiredTokenException": true, "IncompleteSignatureException": true, "InvalidIdentityToken": true, "InvalidSignatureException": true,
+	"MissingAuthenticationTokenException": true, "RequestExpired": true, "UnrecognizedClientException": true,
+}
+
+// auditRefusal tells the audit log of a request that was not authenticated.
+func (s *Server) auditRefusal(c *call, err error) {
+	if e, ok := awserr.As(err); ok && unauthenticated[e.Code] && s.cfg.Audit != nil {
 		s.cfg.Audit(audit.Event{
 			Time: s.cfg.Now(), RequestID: c.id, AccessKey: sigv4.ClaimedKey(c.r), Action: clip(c.r.Method + " " + c.r.URL.Path),
 			SourceIP: remoteIP(c.r.RemoteAddr).String(), By: e.Code,
@@ -310,10 +325,13 @@ func (s *Server) fail(c *call, err error) {
 		e = awserr.Internal()
 	}
 	a := &answer{status: e.HTTPStatus(), header: jsonHeader()}
-	if speaksQuery(c) {
+	switch {
+	case speaksJSON(c):
+		a = jsonError(e)
+	case speaksQuery(c):
 		a.header.Set("Content-Type", "text/xml")
 		a.body = awsquery.Fault(e, c.id)
-	} else {
+	default:
 		a.header["X-Amzn-Errortype"] = []string{e.Code}
 		body, err := json.Marshal(e.Body())
 		if err != nil {

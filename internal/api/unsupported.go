@@ -28,7 +28,6 @@ func unsupportedInCreate(in *lambda.CreateFunctionInput) error {
 	if err := refuse(
 		field{"PackageType Image", in.PackageType == types.PackageTypeImage},
 		field{"PublishTo", in.PublishTo != ""},
-		field{"CodeSigningConfigArn", str(in.CodeSigningConfigArn) != ""},
 		field{"TenancyConfig", in.TenancyConfig != nil},
 	); err != nil {
 		return err

@@ -147,7 +147,7 @@ func (l *Log) report(err error) {
 
 func (l *Log) write(e Event) error {
 	e.Dropped = l.dropped.Swap(0)
-	line, err := json.Marshal(e)
+	line, err := json.Marshal(e) //nolint:gosec // an access key's id is no secret
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}

@@ -86,6 +86,14 @@ var kinds = map[string]kind{
 	"UnrecognizedClientException":         {http.StatusForbidden, "message", false},
 	"ValidationException":                 {http.StatusBadRequest, "message", false},
 
+	// Errors of CloudWatch Logs.
+	"InvalidOperationException":      {http.StatusBadRequest, "message", false},
+	"InvalidParameterException":      {http.StatusBadRequest, "message", false},
+	"LimitExceededException":         {http.StatusBadRequest, "message", false},
+	"ResourceAlreadyExistsException": {http.StatusBadRequest, "message", false},
+	"ServiceUnavailableException":    {http.StatusServiceUnavailable, "message", false},
+	"TooManyTagsException":           {http.StatusBadRequest, "message", false},
+
 	// Errors of IAM and STS.
 	"AccessDenied":            {http.StatusForbidden, "Message", false},
 	"ConcurrentModification":  {http.StatusConflict, "Message", false},
@@ -100,6 +108,23 @@ var kinds = map[string]kind{
 	"NoSuchEntity":            {http.StatusNotFound, "Message", false},
 	"PackedPolicyTooLarge":    {http.StatusBadRequest, "Message", false},
 	"ValidationError":         {http.StatusBadRequest, "Message", false},
+	// KMS's. Its protocol answers all of a caller's errors with status 400,
+	// also those that have another one here.
+	"AlreadyExistsException":           {http.StatusBadRequest, "message", false},
+	"DisabledException":                {http.StatusBadRequest, "message", false},
+	"DryRunOperationException":         {http.StatusBadRequest, "message", false},
+	"IncorrectKeyException":            {http.StatusBadRequest, "message", false},
+	"InvalidArnException":              {http.StatusBadRequest, "message", false},
+	"InvalidCiphertextException":       {http.StatusBadRequest, "message", false},
+	"InvalidKeyUsageException":         {http.StatusBadRequest, "message", false},
+	"InvalidMarkerException":           {http.StatusBadRequest, "message", false},
+	"KMSInternalException":             {http.StatusInternalServerError, "message", false},
+	"MalformedPolicyDocumentException": {http.StatusBadRequest, "message", false},
+	"NotAuthorizedException":           {http.StatusBadRequest, "message", false},
+	"NotFoundException":                {http.StatusBadRequest, "message", false},
+	"TagException":                     {http.StatusBadRequest, "message", false},
+	"UnsupportedOperationException":    {http.StatusBadRequest, "message", false},
+
 	// Hearth's own: an operation of AWS's model that is not served yet.
 	"NotImplementedException": {http.StatusNotImplemented, "Message", false},
 }

@@ -39,7 +39,7 @@ func (c *Call) Get(name string) string { return c.Form.Get(name) }
 // Has says whether a parameter is there.
 func (c *Call) Has(name string) bool { return c.Form.Has(name) }
 
-// List reads a list parameter: name.member.1, name.member.2, …
+// List reads a list parameter: name.member.1, name.member.2 and so on.
 func (c *Call) List(name string) []string {
 	var all []string
 	for i := 1; i <= maxList; i++ {

@@ -1,5 +1,6 @@
 // Package catalog holds what functions are: the records of functions and of
-// their published versions, in tables that the invoke path reads from memory.
+// their published versions, in tables that the invoke path reads from memory;
+// and beside them what functions are fed by and whose code they trust.
 //
 // The design is in docs/control.md, the stored form in docs/formats/records.md.
 package catalog
@@ -14,6 +15,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"hearth/internal/codesigning"
+	"hearth/internal/eventsource"
 	"hearth/internal/function"
 	"hearth/internal/table"
 )
@@ -22,14 +25,22 @@ import (
 const (
 	functionsPrefix = "hearth/functions/"
 	versionsPrefix  = "hearth/versions/"
+
+	eventSourcesPrefix = "hearth/event-source-mappings/"
+	codeSigningPrefix  = "hearth/code-signing-configs/"
 )
 
-// Catalog is the tables of functions and versions.
+// Catalog is the tables of functions and versions, and of what belongs to
+// several functions or outlives them.
 type Catalog struct {
 	// Functions are keyed by name.
 	Functions *table.Table[function.Record]
 	// Versions are keyed by VersionKey.
 	Versions *table.Table[function.Record]
+	// EventSources are the event source mappings, keyed by UUID.
+	EventSources *table.Table[eventsource.Mapping]
+	// CodeSigning are the code signing configurations, keyed by ID.
+	CodeSigning *table.Table[codesigning.Config]
 }
 
 // Config is what a catalog needs.
@@ -49,25 +60,45 @@ func New(cfg Config) *Catalog {
 		Versions: table.New(table.Config[function.Record]{
 			Client: cfg.Client, Log: cfg.Log, Prefix: versionsPrefix, Check: checkVersion, WriteTimeout: cfg.WriteTimeout,
 		}),
+		EventSources: table.New(table.Config[eventsource.Mapping]{
+			Client: cfg.Client, Log: cfg.Log, Prefix: eventSourcesPrefix, Check: checkMapping, WriteTimeout: cfg.WriteTimeout,
+		}),
+		CodeSigning: table.New(table.Config[codesigning.Config]{
+			Client: cfg.Client, Log: cfg.Log, Prefix: codeSigningPrefix, Check: checkCodeSigning, WriteTimeout: cfg.WriteTimeout,
+		}),
 	}
 }
 
 // Start reads every record and then follows etcd until Stop.
 func (c *Catalog) Start(ctx context.Context) error {
-	if err := c.Versions.Start(ctx); err != nil {
-		return err
-	}
-	if err := c.Functions.Start(ctx); err != nil {
-		c.Versions.Stop()
-		return err
+	for i, t := range c.tables() {
+		if err := t.Start(ctx); err != nil {
+			for _, started := range c.tables()[:i] {
+				started.Stop()
+			}
+			return err
+		}
 	}
 	return nil
 }
 
 // Stop stops following etcd. The catalog can still be read.
 func (c *Catalog) Stop() {
-	c.Functions.Stop()
-	c.Versions.Stop()
+	for _, t := range c.tables() {
+		t.Stop()
+	}
+}
+
+// tables are the tables of the catalog: functions last, as their records name
+// those of the others.
+func (c *Catalog) tables() []interface {
+	Start(ctx context.Context) error
+	Stop()
+} {
+	return []interface {
+		Start(ctx context.Context) error
+		Stop()
+	}{c.CodeSigning, c.EventSources, c.Versions, c.Functions}
 }
 
 // VersionKey names a version in its table. The number is padded, so that the
@@ -99,7 +130,7 @@ func (c *Catalog) All() []*function.Record {
 	return append(c.Functions.All(), c.Versions.All()...)
 }
 
-// Refused returns how many stored records cannot be read.
+// Refused returns how many stored functions and versions cannot be read.
 func (c *Catalog) Refused() int { return c.Functions.Refused() + c.Versions.Refused() }
 
 // Subscribe has fn called for every change of a function or version, as
@@ -144,6 +175,30 @@ func checkRecord(r *function.Record) error {
 	}
 	if (r.State == function.Active) != (r.Serving != nil) {
 		return fmt.Errorf("state %s does not fit what it serves", r.State)
+	}
+	return nil
+}
+
+func checkMapping(key table.Key, m *eventsource.Mapping) error {
+	switch {
+	case m.Account != key.Account || m.UUID != key.Name:
+		return fmt.Errorf("it is the mapping %.100q in account %.20q", m.UUID, m.Account)
+	case m.Kind() == nil:
+		return fmt.Errorf("it reads from %.200q, which is no event source", m.ARN)
+	case m.Function == "" || m.BatchSize == nil:
+		return errors.New("function or batchSize is missing")
+	case !m.State.Valid():
+		return fmt.Errorf("state %.20q", m.State)
+	}
+	return nil
+}
+
+func checkCodeSigning(key table.Key, c *codesigning.Config) error {
+	switch {
+	case c.Account != key.Account || c.ID != key.Name:
+		return fmt.Errorf("it is the code signing configuration %.100q in account %.20q", c.ID, c.Account)
+	case c.Untrusted != codesigning.Warn && c.Untrusted != codesigning.Enforce:
+		return fmt.Errorf("untrusted %.20q", c.Untrusted)
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ import (
 	"hearth/internal/frontend"
 	"hearth/internal/iam"
 	"hearth/internal/keyring"
+	"hearth/internal/logsapi"
 	"hearth/internal/logstore"
 	"hearth/internal/managedruntime"
 	"hearth/internal/objectstore"
@@ -126,7 +127,7 @@ func (h *Hearth) openStores(ctx context.Context) (err error) {
 		return err
 	}
 	h.stopLast(func() { h.stopped("object store", h.objects.Close()) })
-	if h.logs, err = logstore.Open(logstore.Config{Dir: h.dir.Logs(), Log: h.cfg.Log}); err != nil {
+	if h.logs, err = logstore.Open(logstore.Config{Dir: h.dir.Logs(), Account: h.creds.AccountID, Log: h.cfg.Log}); err != nil {
 		return err
 	}
 	h.stopLast(h.logs.Stop)
@@ -152,7 +153,7 @@ func (h *Hearth) openIdentities(ctx context.Context) (err error) {
 	}
 	h.stopLast(h.audit.Stop)
 	h.people, err = iam.New(iam.Config{
-		Audit: h.audit.Record,
+		Audit:  h.audit.Record,
 		Client: h.etcd.Client(), Sealer: h.keyring, Log: h.cfg.Log,
 		Root: iam.Root{Account: h.creds.AccountID, AccessKeyID: h.creds.AccessKeyID, Secret: h.creds.SecretAccessKey},
 	})
@@ -265,7 +266,12 @@ func (h *Hearth) serve(listener net.Listener) error {
 	if err != nil {
 		return err
 	}
+	logs, err := logsapi.New(logsapi.Config{Store: h.logs, Region: h.cfg.Region})
+	if err != nil {
+		return err
+	}
 	handler, err := api.New(api.Config{
+		Logs:      logs,
 		Functions: h.control, Invoker: front, Provisioner: h.assignment, Keys: h.people, Access: h.people, Identities: h.people,
 		Audit: h.audit.Record, Region: h.cfg.Region,
 		Runtimes: h.runtimes.Names(), RuntimeVersion: h.runtimeVersion,
@@ -280,6 +286,8 @@ func (h *Hearth) serve(listener net.Listener) error {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 	}
+	// A Live Tail would hold a stop up for hours.
+	h.server.RegisterOnShutdown(logs.Stop)
 	h.wg.Go(func() {
 		if err := h.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			h.cfg.Log.Error("listener failed", "error", err)

@@ -26,6 +26,9 @@ func (s *Service) Create(ctx context.Context, req function.CreateRequest) (*func
 	if err := s.mustNotExist(req.Account, req.Name); err != nil {
 		return nil, err
 	}
+	if err := s.checkSigned(req.Account, req.Name, req.CodeSigningConfig); err != nil {
+		return nil, err
+	}
 	code, err := s.checkCode(req.Zip)
 	if err != nil {
 		return nil, err
@@ -44,10 +47,15 @@ func (s *Service) Create(ctx context.Context, req function.CreateRequest) (*func
 		return record, nil
 	}
 	return s.withObject(ctx, code.Object, req.Zip, func() (*function.Record, error) {
+		s.signingMu.RLock()
+		defer s.signingMu.RUnlock()
 		var version *function.Record
 		r, err := s.changeWith(ctx, req.Account, req.Name, func(now *function.Record) (*function.Record, []table.Op, error) {
 			if now != nil {
 				return nil, nil, alreadyExists(req.Name)
+			}
+			if err := s.checkSigned(req.Account, req.Name, req.CodeSigningConfig); err != nil {
+				return nil, nil, err
 			}
 			next := record.Clone()
 			if !req.Publish {
@@ -78,6 +86,7 @@ func (s *Service) newRecord(req function.CreateRequest, uid string, code functio
 		StateReasonCode: creatingCode,
 		Tags:            maps.Clone(req.Tags),
 		Latest:          latest,
+		Attached:        function.Attached{CodeSigningConfig: req.CodeSigningConfig},
 	}
 }
 
@@ -88,7 +97,7 @@ func (s *Service) UpdateCode(ctx context.Context, req function.CodeUpdate) (*fun
 	if err != nil {
 		return nil, err
 	}
-	if err := checkUpdatable(now, req.RevisionID); err != nil {
+	if err := s.checkCodeUpdate(now, req.RevisionID); err != nil {
 		return nil, err
 	}
 	code, err := s.checkCode(req.Zip)
@@ -107,7 +116,7 @@ func (s *Service) UpdateCode(ctx context.Context, req function.CodeUpdate) (*fun
 		if now == nil || now.UID != uid {
 			return nil, s.notFound(req.Account, req.Name)
 		}
-		if err := checkUpdatable(now, req.RevisionID); err != nil {
+		if err := s.checkCodeUpdate(now, req.RevisionID); err != nil {
 			return nil, err
 		}
 		next := s.beginUpdate(now)
@@ -163,6 +172,14 @@ func (s *Service) UpdateConfig(ctx context.Context, req function.ConfigUpdate) (
 		next.Latest.Code = now.Latest.Code
 		return next, nil
 	})
+}
+
+// checkCodeUpdate says whether a function can get new code now.
+func (s *Service) checkCodeUpdate(now *function.Record, revisionID string) error {
+	if err := checkUpdatable(now, revisionID); err != nil {
+		return err
+	}
+	return s.checkSigned(now.Account, now.Name, now.CodeSigningConfig)
 }
 
 func (s *Service) beginUpdate(now *function.Record) *function.Record {

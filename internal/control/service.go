@@ -38,7 +38,10 @@ type Config struct {
 	Catalog  *catalog.Catalog // started before the service
 	Objects  objectstore.Store
 	Preparer Preparer
-	Log      *slog.Logger
+	// Poller polls event sources. If it is nil nothing does: mappings are
+	// stored and shown, and no event is read.
+	Poller Poller
+	Log    *slog.Logger
 	// Clock is time.Now if nil.
 	Clock  func() time.Time
 	Region string
@@ -55,6 +58,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	setDefault(&c.Log, slog.New(slog.DiscardHandler), c.Log == nil)
+	setDefault[Poller](&c.Poller, unpolled{}, c.Poller == nil)
 	setDefault(&c.Clock, time.Now, c.Clock == nil)
 	setDefault(&c.Limits.Concurrency, 1000, c.Limits.Concurrency == 0)
 	setDefault(&c.Limits.CodeBytes, 75<<30, c.Limits.CodeBytes == 0)
@@ -79,6 +83,13 @@ type Service struct {
 	quota   quota
 	// asideMu orders the changes of what functions set aside.
 	asideMu sync.Mutex
+	// mappingMu orders the changes that could make two event source mappings
+	// alike.
+	mappingMu sync.Mutex
+	// signingMu is held by those who give functions code signing
+	// configurations, and alone by who deletes one.
+	signingMu sync.RWMutex
+	unsettled *queue // event source mappings
 
 	unsubscribe func()
 	cancel      context.CancelCauseFunc
@@ -93,6 +104,8 @@ func New(cfg Config) *Service {
 		queue:   newQueue(),
 		garbage: newGarbage(cfg),
 		quota:   quota{limits: cfg.Limits, reserved: make(map[string]function.Usage)},
+
+		unsettled: newQueue(),
 	}
 }
 
@@ -108,9 +121,14 @@ func (s *Service) Start(ctx context.Context) error {
 		s.wg.Go(func() { s.prepareLoop(runCtx) })
 	}
 	s.wg.Go(func() { s.garbage.run(runCtx) })
+	s.wg.Go(func() { s.settleLoop(runCtx) })
 	// Subscribing reports the present records too, so what was Pending or
 	// InProgress when the last control plane ended is queued here.
-	s.unsubscribe = s.cfg.Catalog.Subscribe(s.observe)
+	functions, mappings := s.cfg.Catalog.Subscribe(s.observe), s.cfg.Catalog.EventSources.Subscribe(s.observeMapping)
+	s.unsubscribe = func() {
+		functions()
+		mappings()
+	}
 	return nil
 }
 
@@ -122,6 +140,7 @@ func (s *Service) Stop() {
 	s.unsubscribe()
 	s.cancel(errStopped)
 	s.queue.close()
+	s.unsettled.close()
 	s.wg.Wait()
 }
 

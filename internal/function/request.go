@@ -10,6 +10,8 @@ type CreateRequest struct {
 	// Zip is the code archive as uploaded.
 	Zip  []byte
 	Tags map[string]string
+	// CodeSigningConfig is an ARN, or empty.
+	CodeSigningConfig string
 	// Publish makes version 1 of the function at once.
 	Publish bool
 	// DryRun checks everything and changes nothing; the record that comes

@@ -89,35 +89,35 @@ func (c *call) checkAssume() (life time.Duration, err error) {
 
 // inherit gives a session what the one that makes it passes on, and what the
 // call adds.
-func (made *session) inherit(from *session, c *call) error {
-	made.Tags, made.Transitive = c.tags(), c.List("TransitiveTagKeys")
-	made.SourceIdentity = c.Get("SourceIdentity")
-	for _, k := range made.Transitive {
-		if !hasFold(made.Tags, k) {
+func (c *session) inherit(from *session, by *call) error {
+	c.Tags, c.Transitive = by.tags(), by.List("TransitiveTagKeys")
+	c.SourceIdentity = by.Get("SourceIdentity")
+	for _, k := range c.Transitive {
+		if !hasFold(c.Tags, k) {
 			return invalid("The transitive tag key %.128s is not among the request's tags.", k)
 		}
 	}
 	if from == nil {
-		return checkTags(made.Tags)
+		return checkTags(c.Tags)
 	}
 	for _, k := range from.Transitive {
-		if hasFold(made.Tags, k) {
+		if hasFold(c.Tags, k) {
 			return invalid("One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.")
 		}
 	}
 	for k, v := range from.Tags {
 		if slices.ContainsFunc(from.Transitive, func(t string) bool { return strings.EqualFold(t, k) }) {
-			made.Tags[k] = v
+			c.Tags[k] = v
 		}
 	}
-	made.Transitive = append(made.Transitive, from.Transitive...)
+	c.Transitive = append(c.Transitive, from.Transitive...)
 	if from.SourceIdentity != "" {
-		if made.SourceIdentity != "" && made.SourceIdentity != from.SourceIdentity {
+		if c.SourceIdentity != "" && c.SourceIdentity != from.SourceIdentity {
 			return awserr.New("AccessDenied", "The source identity of a session cannot be changed.")
 		}
-		made.SourceIdentity = from.SourceIdentity
+		c.SourceIdentity = from.SourceIdentity
 	}
-	return checkTags(made.Tags)
+	return checkTags(c.Tags)
 }
 
 // mayAssume finds the role that a call names, if the caller may have the
@@ -125,7 +125,7 @@ func (made *session) inherit(from *session, c *call) error {
 // that is not.
 func (s *Service) mayAssume(ctx context.Context, c *call, id *identity, made *session) (*role, error) {
 	arn := c.Get("RoleArn")
-	owner, _, _, _ := parseARN(arn)
+	owner := accountOf(arn)
 	var trust *policy.Document
 	r, ok := s.roleByARN(arn)
 	if ok {
@@ -214,12 +214,12 @@ func (s *Service) assume(ctx context.Context, c *call, r *role, life time.Durati
 const maxPacked = 6 << 10
 
 // packedSize is what a session's policies and tags take of that, in percent.
-func (made *session) packedSize() int {
-	n := len(made.Inline)
-	for _, arn := range made.Policies {
+func (c *session) packedSize() int {
+	n := len(c.Inline)
+	for _, arn := range c.Policies {
 		n += len(arn)
 	}
-	for k, v := range made.Tags {
+	for k, v := range c.Tags {
 		n += len(k) + len(v)
 	}
 	return (100*n + maxPacked - 1) / maxPacked

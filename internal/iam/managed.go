@@ -24,11 +24,14 @@ func makeAWSManaged() map[string]*managed {
 		{service, "AWSLambdaDynamoDBExecutionRole", logWriting + `,"dynamodb:DescribeStream","dynamodb:GetRecords",` +
 			`"dynamodb:GetShardIterator","dynamodb:ListStreams"`},
 		{service, "AWSLambdaMSKExecutionRole", logWriting + `,"kafka:DescribeCluster","kafka:DescribeClusterV2","kafka:GetBootstrapBrokers",` +
-			`"ec2:CreateNetworkInterface","ec2:DescribeNetworkInterfaces","ec2:DescribeVpcs","ec2:DeleteNetworkInterface","ec2:DescribeSubnets","ec2:DescribeSecurityGroups"`},
+			`"ec2:CreateNetworkInterface","ec2:DescribeNetworkInterfaces","ec2:DescribeVpcs","ec2:DeleteNetworkInterface",` +
+			`"ec2:DescribeSubnets","ec2:DescribeSecurityGroups"`},
 		{service, "AWSLambdaRole", `"lambda:InvokeFunction"`},
 		{job, "AWSLambdaExecute", `"logs:*","s3:GetObject","s3:PutObject"`},
-		{job, "AWSLambdaInvocation-DynamoDB", `"lambda:InvokeFunction","dynamodb:DescribeStream","dynamodb:GetRecords","dynamodb:GetShardIterator","dynamodb:ListStreams"`},
-		{job, "AWSXRayDaemonWriteAccess", `"xray:PutTraceSegments","xray:PutTelemetryRecords","xray:GetSamplingRules","xray:GetSamplingTargets","xray:GetSamplingStatisticSummaries"`},
+		{job, "AWSLambdaInvocation-DynamoDB", `"lambda:InvokeFunction","dynamodb:DescribeStream",` +
+			`"dynamodb:GetRecords","dynamodb:GetShardIterator","dynamodb:ListStreams"`},
+		{job, "AWSXRayDaemonWriteAccess", `"xray:PutTraceSegments","xray:PutTelemetryRecords","xray:GetSamplingRules",` +
+			`"xray:GetSamplingTargets","xray:GetSamplingStatisticSummaries"`},
 		{job, "AdministratorAccess", `"*"`},
 		{job, "AWSLambda_FullAccess", `"cloudformation:DescribeStacks","cloudformation:ListStackResources","cloudwatch:ListMetrics",` +
 			`"cloudwatch:GetMetricData","ec2:DescribeSecurityGroups","ec2:DescribeSubnets","ec2:DescribeVpcs","kms:ListAliases",` +
@@ -86,6 +89,15 @@ func (s *Service) managedByARN(arn string) (*managed, bool) {
 		return nil, false
 	}
 	return m, true
+}
+
+// accountOf is the account of an IAM ARN.
+func accountOf(arn string) string {
+	account, _, _, ok := parseARN(arn)
+	if !ok {
+		return ""
+	}
+	return account
 }
 
 // parseARN splits an IAM ARN; the path is left out of the name.

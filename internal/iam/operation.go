@@ -161,7 +161,8 @@ func (c *call) name(parameter string, limit int) (string, error) {
 		return "", invalid("1 validation error detected: Value '%.140s' at '%s' failed to satisfy constraint: Member must have length less than or equal to %d",
 			v, lower(parameter), limit)
 	case !namePattern.MatchString(v):
-		return "", invalid("The specified value for %s is invalid. It must contain only alphanumeric characters and/or the following: +=,.@_-", lower(parameter))
+		return "", invalid("The specified value for %s is invalid. "+
+			"It must contain only alphanumeric characters and/or the following: +=,.@_-", lower(parameter))
 	}
 	return v, nil
 }
@@ -193,7 +194,8 @@ func (c *call) path() (string, error) {
 }
 
 func badPath(parameter string) error {
-	return invalid("The specified value for %s is invalid. It must begin and end with / and contain only alphanumeric characters and/or / characters.", parameter)
+	return invalid("The specified value for %s is invalid. "+
+		"It must begin and end with / and contain only alphanumeric characters and/or / characters.", parameter)
 }
 
 // tags reads the tags of a request.

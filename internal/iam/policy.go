@@ -260,7 +260,8 @@ func createPolicyVersion(ctx context.Context, s *Service, c *call) (any, error) 
 	var made xmlVersion
 	err = s.changePolicy(ctx, c, func(m *managed) error {
 		if len(m.Versions) >= maxVersions {
-			return awserr.New("LimitExceeded", "A managed policy can have up to %d versions. Before you create a new version, you must delete an existing version.", maxVersions)
+			return awserr.New("LimitExceeded", "A managed policy can have up to %d versions. "+
+				"Before you create a new version, you must delete an existing version.", maxVersions)
 		}
 		m.Last++
 		v := policyVersion{ID: fmt.Sprintf("v%d", m.Last), Document: text, Created: s.now()}

@@ -131,10 +131,19 @@ func TestTerraformUser(t *testing.T) {
 	}
 	// What Terraform looks through before it destroys a user by force.
 	for what, list := range map[string]func() error{
-		"groups":       func() error { _, err := root.ListGroupsForUser(ctx, &iam.ListGroupsForUserInput{UserName: name}); return err },
-		"MFA devices":  func() error { _, err := root.ListMFADevices(ctx, &iam.ListMFADevicesInput{UserName: name}); return err },
-		"SSH keys":     func() error { _, err := root.ListSSHPublicKeys(ctx, &iam.ListSSHPublicKeysInput{UserName: name}); return err },
-		"certificates": func() error { _, err := root.ListSigningCertificates(ctx, &iam.ListSigningCertificatesInput{UserName: name}); return err },
+		"groups": func() error {
+			_, err := root.ListGroupsForUser(ctx, &iam.ListGroupsForUserInput{UserName: name})
+			return err
+		},
+		"MFA devices": func() error { _, err := root.ListMFADevices(ctx, &iam.ListMFADevicesInput{UserName: name}); return err },
+		"SSH keys": func() error {
+			_, err := root.ListSSHPublicKeys(ctx, &iam.ListSSHPublicKeysInput{UserName: name})
+			return err
+		},
+		"certificates": func() error {
+			_, err := root.ListSigningCertificates(ctx, &iam.ListSigningCertificatesInput{UserName: name})
+			return err
+		},
 		"credentials": func() error {
 			_, err := root.ListServiceSpecificCredentials(ctx, &iam.ListServiceSpecificCredentialsInput{UserName: name})
 			return err

@@ -2,6 +2,7 @@ package iam
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"hearth/internal/awserr"
@@ -33,9 +34,7 @@ var iamOperations = merge(
 func merge(all ...map[string]operation) map[string]operation {
 	one := make(map[string]operation)
 	for _, some := range all {
-		for name, op := range some {
-			one[name] = op
-		}
+		maps.Copy(one, some)
 	}
 	return one
 }
@@ -350,7 +349,8 @@ func noKey(id string) error {
 func updateAccessKey(ctx context.Context, s *Service, c *call) (any, error) {
 	id, status := c.Get("AccessKeyId"), c.Get("Status")
 	if status != "Active" && status != "Inactive" {
-		return nil, invalid("1 validation error detected: Value '%.20s' at 'status' failed to satisfy constraint: Member must satisfy enum value set: [Active, Inactive]", status)
+		return nil, invalid("1 validation error detected: Value '%.20s' at 'status' "+
+			"failed to satisfy constraint: Member must satisfy enum value set: [Active, Inactive]", status)
 	}
 	_, err := s.changeUser(ctx, c, func(u *user) error {
 		i := slices.IndexFunc(u.Keys, func(k accessKey) bool { return k.ID == id })

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 
 	"hearth/internal/awserr"
@@ -137,10 +138,8 @@ func audienceOf(claims map[string]any, clients []string) string {
 		audiences = []string{azp}
 	}
 	for _, a := range audiences {
-		for _, client := range clients {
-			if a == client {
-				return a
-			}
+		if slices.Contains(clients, a) {
+			return a
 		}
 	}
 	return ""

@@ -93,7 +93,7 @@ func decodeRing(b []byte) (*ring, error) {
 	d := &decoder{rest: body[len(magic)+2:]}
 	r := &ring{}
 	copy(r.id[:], d.take(idSize))
-	count := int(d.uint(2))
+	count := int(d.uint(2)) //nolint:gosec // two bytes
 	for range count {
 		m, what := d.master()
 		if what != "" {
@@ -159,6 +159,6 @@ func (d *decoder) master() (m master, what string) {
 	case kind != kindClear && kind != kindWrapped:
 		return m, "a key is of an unknown kind"
 	}
-	m.created = time.Unix(int64(seconds), 0).UTC() //nolint:gosec // checked above
+	m.created = time.Unix(int64(seconds), 0).UTC()
 	return m, ""
 }

@@ -59,8 +59,8 @@ func seal(aead cipher.AEAD, version uint32, b Binding, plaintext []byte) ([]byte
 	out[0], out[1] = sealedFormat, xchacha20
 	binary.BigEndian.PutUint32(out[2:], version)
 	nonce := out[headerSize:]
-	rand.Read(nonce) // never fails: it ends the program instead
-	return aead.Seal(out, nonce, plaintext, b.associated(out[:headerSize])), nil
+	rand.Read(nonce)                                                             // never fails: it ends the program instead
+	return aead.Seal(out, nonce, plaintext, b.associated(out[:headerSize])), nil //nolint:gosec // the nonce is random, see above
 }
 
 // sealedVersion reads which version of a key sealed a value.

@@ -60,7 +60,7 @@ type Scratch interface {
 
 // Logs keeps what functions write. Append must not block on I/O.
 type Logs interface {
-	Append(group, stream string, at time.Time, requestID string, line []byte)
+	Append(account, group, stream string, at time.Time, requestID string, line []byte)
 }
 
 // Reporter hears how invokes ended and which idle environments died.

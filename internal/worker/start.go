@@ -65,8 +65,11 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 func (e *env) assign(ctx context.Context) error {
 	rec, cfg := e.start.Record, e.start.Record.Serving
 	group, stream := cfg.LogGroup, logStream(time.Now(), rec.VersionName())
-	e.logs.assign(e.w.cfg.Logs, group, stream)
-	e.report = report{rec: rec, image: e.image.Image, sink: e.logs, json: cfg.LogFormat == "JSON", initialization: initialization(e.start)}
+	e.logs.assign(e.w.cfg.Logs, rec.Account, group, stream, appLevel(cfg))
+	e.report = report{
+		rec: rec, image: e.image.Image, sink: e.logs, initialization: initialization(e.start),
+		json: cfg.LogFormat == formatJSON, least: systemLevel(cfg),
+	}
 
 	scratch := e.scratch
 	if cfg.EphemeralStorage != defaultScratchMB {
@@ -122,6 +125,7 @@ func (e *env) init(ctx context.Context, started *environment.Started) error {
 	started.Init = time.Since(clock)
 	if rep.Status == controlstream.StatusSuccess {
 		e.initTime = rep.Duration
+		e.report.initDone(time.Now(), rep.Duration)
 	} else {
 		started.InitFailed = true
 		e.report.initFailed(time.Now(), "init", "", rep)
