@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 
 	"hearth/internal/audit"
 	"hearth/internal/awserr"
+	"hearth/internal/awsquery"
 	"hearth/internal/function"
 	"hearth/internal/invocation"
 	"hearth/internal/sigv4"
@@ -349,7 +349,7 @@ func (s *Server) fail(c *call, err error) {
 		a = jsonError(e)
 	case speaksQuery(c):
 		a.header.Set("Content-Type", "text/xml")
-		a.body = xmlError(e, c.id)
+		a.body = awsquery.Fault(e, c.id)
 	default:
 		a.header["X-Amzn-Errortype"] = []string{e.Code}
 		body, err := json.Marshal(e.Body())
@@ -369,27 +369,6 @@ func (c *call) operation() string {
 		return c.op.name
 	}
 	return c.r.Method + " " + clip(c.r.URL.Path)
-}
-
-// queryError is an error of AWS's query protocol.
-type queryError struct {
-	XMLName   xml.Name `xml:"ErrorResponse"`
-	Type      string   `xml:"Error>Type"`
-	Code      string   `xml:"Error>Code"`
-	Message   string   `xml:"Error>Message"`
-	RequestID string   `xml:"RequestId"`
-}
-
-func xmlError(e *awserr.Error, id string) []byte {
-	kind := "Sender"
-	if e.HTTPStatus() >= http.StatusInternalServerError {
-		kind = "Receiver"
-	}
-	body, err := xml.Marshal(queryError{Type: kind, Code: e.Code, Message: e.Message, RequestID: id})
-	if err != nil {
-		panic(err) // strings only
-	}
-	return body
 }
 
 // newRequestID returns a UUID of version 4.
