@@ -28,6 +28,8 @@ import (
 // *awserr.Error, or faults.
 type Control interface {
 	Functions
+	Tags
+	Environments
 	Versions
 	Aliases
 	Concurrency
@@ -48,14 +50,22 @@ type Functions interface {
 	// List returns up to limit records in order of name, from the one behind
 	// after on; next is empty at the end, or the after of the next page.
 	List(ctx context.Context, account, after string, limit int) (records []*function.Record, next string, err error)
-	Tag(ctx context.Context, account, name string, tags map[string]string) error
-	Untag(ctx context.Context, account, name string, keys []string) error
 	// OpenCode opens the archive of the record's latest configuration.
 	OpenCode(ctx context.Context, record *function.Record) (io.ReadSeekCloser, error)
+	Usage(ctx context.Context, account string) (function.Usage, error)
+}
+
+// Tags is what the control plane does with functions' tags.
+type Tags interface {
+	Tag(ctx context.Context, account, name string, tags map[string]string) error
+	Untag(ctx context.Context, account, name string, keys []string) error
+}
+
+// Environments opens what lies sealed.
+type Environments interface {
 	// Environment opens the variables of the record's latest configuration;
 	// nil if they were never set.
 	Environment(ctx context.Context, record *function.Record) (map[string]string, error)
-	Usage(ctx context.Context, account string) (function.Usage, error)
 }
 
 // Invoker is the frontend of the invoke path. Its errors are *awserr.Error.
