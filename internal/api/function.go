@@ -44,7 +44,7 @@ func (s *Server) createFunction(ctx context.Context, c *call, in *lambda.CreateF
 	if err != nil {
 		return nil, err
 	}
-	zip, err := checkZip(in.Code.ZipFile)
+	zip, object, err := checkCode(in.Code.ZipFile, in.Code.S3Bucket, in.Code.S3Key, in.Code.S3ObjectVersion)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,8 @@ func (s *Server) createFunction(ctx context.Context, c *call, in *lambda.CreateF
 		return nil, err
 	}
 	record, err := s.cfg.Functions.Create(ctx, function.CreateRequest{
-		Account: ref.Account, Name: ref.Name, Config: *cfg, Zip: zip, Tags: in.Tags, Publish: in.Publish,
+		Account: ref.Account, Name: ref.Name, Config: *cfg, Zip: zip, S3: object, Tags: in.Tags, Publish: in.Publish,
+		CodeSigningConfig: str(in.CodeSigningConfigArn),
 	})
 	if err != nil {
 		return nil, err
@@ -164,13 +165,13 @@ func (s *Server) updateFunctionCode(ctx context.Context, c *call, in *lambda.Upd
 	if err != nil {
 		return nil, err
 	}
-	zip, err := checkZip(in.ZipFile)
+	zip, object, err := checkCode(in.ZipFile, in.S3Bucket, in.S3Key, in.S3ObjectVersion)
 	if err != nil {
 		return nil, err
 	}
 	record, err := s.cfg.Functions.UpdateCode(ctx, function.CodeUpdate{
 		Account: ref.Account, Name: ref.Name, RevisionID: str(in.RevisionId),
-		Zip: zip, Architecture: architecture, Publish: in.Publish, DryRun: in.DryRun,
+		Zip: zip, S3: object, Architecture: architecture, Publish: in.Publish, DryRun: in.DryRun,
 	})
 	if err != nil {
 		return nil, err
@@ -291,6 +292,10 @@ func (s *Server) configuration(ctx context.Context, c *call, r *function.Record,
 		LastUpdateStatusReasonCode: types.LastUpdateStatusReasonCode(r.LastUpdateStatusReasonCode),
 		StateReason:                optional(r.StateReason),
 		LastUpdateStatusReason:     optional(r.LastUpdateStatusReason),
+	}
+	for i := range cfg.Layers {
+		l := &cfg.Layers[i]
+		out.Layers = append(out.Layers, types.Layer{Arn: &l.ARN, CodeSize: l.Code.Size})
 	}
 	out.Environment = s.environment(ctx, c, r)
 	showConnections(out, cfg)

@@ -31,8 +31,11 @@ type Control interface {
 	Versions
 	Aliases
 	Concurrency
+	Layers
 	Permissions
 	Settings
+	EventSources
+	CodeSigning
 }
 
 // Functions is what the control plane does with functions as a whole.
@@ -78,6 +81,8 @@ type Config struct {
 	// Access decides what callers may do, Identities are who they are.
 	Access     Access
 	Identities Identities
+	// Logs is CloudWatch Logs; not served if nil.
+	Logs Logs
 	// Region is the one region served.
 	Region string
 	// Runtimes are the managed runtimes that can be built here.
@@ -211,11 +216,15 @@ func (s *Server) serve(c *call) error {
 		if s.cfg.KMS != nil {
 			return s.serveKMS(c, p)
 		}
+	case "logs":
+		if s.cfg.Logs != nil {
+			return s.serveLogs(c, p)
+		}
 	}
 	if _, err := readBody(c, p, maxBody); err != nil {
 		return err
 	}
-	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda, iam, sts and kms are.", p.Scope.Service)
+	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda, iam, sts, kms and logs are.", p.Scope.Service)
 }
 
 // unauthenticated are the errors of requests of which nobody knows who sent
@@ -335,10 +344,13 @@ func (s *Server) fail(c *call, err error) {
 		e = awserr.Internal()
 	}
 	a := &answer{status: e.HTTPStatus(), header: jsonHeader()}
-	if speaksQuery(c) {
+	switch {
+	case speaksJSON(c):
+		a = jsonError(e)
+	case speaksQuery(c):
 		a.header.Set("Content-Type", "text/xml")
 		a.body = xmlError(e, c.id)
-	} else {
+	default:
 		a.header["X-Amzn-Errortype"] = []string{e.Code}
 		body, err := json.Marshal(e.Body())
 		if err != nil {

@@ -25,6 +25,7 @@ import (
 	"hearth/internal/iam"
 	"hearth/internal/keyring"
 	"hearth/internal/kms"
+	"hearth/internal/logsapi"
 	"hearth/internal/logstore"
 	"hearth/internal/managedruntime"
 	"hearth/internal/objectstore"
@@ -128,7 +129,7 @@ func (h *Hearth) openStores(ctx context.Context) (err error) {
 		return err
 	}
 	h.stopLast(func() { h.stopped("object store", h.objects.Close()) })
-	if h.logs, err = logstore.Open(logstore.Config{Dir: h.dir.Logs(), Log: h.cfg.Log}); err != nil {
+	if h.logs, err = logstore.Open(logstore.Config{Dir: h.dir.Logs(), Account: h.creds.AccountID, Log: h.cfg.Log}); err != nil {
 		return err
 	}
 	h.stopLast(h.logs.Stop)
@@ -264,8 +265,12 @@ func (h *Hearth) beat() {
 }
 
 func (h *Hearth) openControl(ctx context.Context) error {
+	buckets, err := h.openBuckets()
+	if err != nil {
+		return err
+	}
 	h.control = control.New(control.Config{
-		Catalog: h.catalog, Objects: h.objects, Preparer: preparer{h}, Sealer: h.kms,
+		Catalog: h.catalog, Objects: h.objects, Preparer: preparer{h}, Sealer: h.kms, Buckets: buckets,
 		Log: h.cfg.Log, Region: h.cfg.Region, Limits: control.Limits{Concurrency: h.cfg.AccountConcurrency},
 	})
 	if err := h.control.Start(ctx); err != nil {
@@ -290,7 +295,12 @@ func (h *Hearth) serve(listener net.Listener) error {
 	if err != nil {
 		return err
 	}
+	logs, err := logsapi.New(logsapi.Config{Store: h.logs, Region: h.cfg.Region})
+	if err != nil {
+		return err
+	}
 	handler, err := api.New(api.Config{
+		Logs:      logs,
 		Functions: h.control, Invoker: front, Provisioner: h.assignment, Keys: h.people, Access: h.people, Identities: h.people, KMS: h.kms,
 		Audit: h.audit.Record, Region: h.cfg.Region,
 		Runtimes: h.runtimes.Names(), RuntimeVersion: h.runtimeVersion,
@@ -305,6 +315,8 @@ func (h *Hearth) serve(listener net.Listener) error {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 	}
+	// A Live Tail would hold a stop up for hours.
+	h.server.RegisterOnShutdown(logs.Stop)
 	h.wg.Go(func() {
 		if err := h.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			h.cfg.Log.Error("listener failed", "error", err)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"hearth/internal/s3"
 )
 
 // Config is what an operator may set; zero fields take their defaults.
@@ -52,6 +54,9 @@ type Config struct {
 	Runsc, Init string
 	// RuntimeCache keeps built runtime images; default in the data directory.
 	RuntimeCache string
+	// S3 is where code is fetched from that requests name in a bucket; nowhere
+	// if its Endpoint is empty.
+	S3 s3.Config
 
 	Log *slog.Logger
 	// Progress is told what takes long, for a person; may be nil.
@@ -105,6 +110,11 @@ func (c *Config) fill() error {
 	}
 	if c.Progress == nil {
 		c.Progress = func(string) {}
+	}
+	if c.S3.Endpoint != "" {
+		if _, err := s3.New(c.S3); err != nil {
+			problems = append(problems, err)
+		}
 	}
 	problems = append(problems, program(&c.Runsc, "runsc"), program(&c.Init, "hearth-init"))
 	return errors.Join(problems...)

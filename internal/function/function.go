@@ -47,6 +47,8 @@ type Code struct {
 	SHA256 string `json:"sha256"`
 	// Size is the archive's size in bytes.
 	Size int64 `json:"size"`
+	// Unpacked is the size of all files in it together.
+	Unpacked int64 `json:"unpacked,omitempty"`
 }
 
 // Config is everything that decides how an invoke runs.

@@ -51,8 +51,15 @@ type Volumes interface {
 	MakeScratch(ctx context.Context, dir string, sizeMB int) (Scratch, error)
 	// Sweep undoes every mount below dir, whoever made it.
 	Sweep(dir string) error
-	// Extract unpacks a code archive into dir, which it creates atomically.
-	Extract(archive io.ReaderAt, size int64, dir string) error
+	// Extract unpacks archives over each other, the last on top, into dir,
+	// which it creates atomically.
+	Extract(archives []Archive, dir string) error
+}
+
+// Archive is a code archive and its size in bytes.
+type Archive struct {
+	io.ReaderAt
+	Size int64
 }
 
 // Scratch is a mounted /tmp volume.
@@ -65,7 +72,7 @@ type Scratch interface {
 
 // Logs keeps what functions write. Append must not block on I/O.
 type Logs interface {
-	Append(group, stream string, at time.Time, requestID string, line []byte)
+	Append(account, group, stream string, at time.Time, requestID string, line []byte)
 }
 
 // Reporter hears how invokes ended and which idle environments died.

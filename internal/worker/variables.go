@@ -39,8 +39,8 @@ func platformEnv(start *environment.Start, region, group, stream string) map[str
 	if !strings.HasPrefix(cfg.Runtime, "provided") {
 		env["AWS_EXECUTION_ENV"] = "AWS_Lambda_" + cfg.Runtime
 	}
-	if cfg.LogFormat == "JSON" {
-		env["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
+	if cfg.LogFormat == formatJSON {
+		env["AWS_LAMBDA_LOG_FORMAT"] = formatJSON
 		if cfg.ApplicationLogLevel != "" {
 			env["AWS_LAMBDA_LOG_LEVEL"] = cfg.ApplicationLogLevel
 		}
