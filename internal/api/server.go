@@ -28,6 +28,7 @@ import (
 // *awserr.Error, or faults.
 type Control interface {
 	Functions
+	Environments
 	Versions
 	Aliases
 	Concurrency
@@ -52,9 +53,6 @@ type Functions interface {
 	Untag(ctx context.Context, account, name string, keys []string) error
 	// OpenCode opens the archive of the record's latest configuration.
 	OpenCode(ctx context.Context, record *function.Record) (io.ReadSeekCloser, error)
-	// Environment opens the variables of the record's latest configuration;
-	// nil if they were never set.
-	Environment(ctx context.Context, record *function.Record) (map[string]string, error)
 	Usage(ctx context.Context, account string) (function.Usage, error)
 }
 
@@ -224,7 +222,8 @@ func (s *Server) serve(c *call) error {
 	if _, err := readBody(c, p, maxBody); err != nil {
 		return err
 	}
-	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda, iam, sts, kms and logs are.", p.Scope.Service)
+	return awserr.New("NotImplementedException",
+		"The service '%.64s' is not served by this version of Hearth; lambda, iam, sts, kms and logs are.", p.Scope.Service)
 }
 
 // unauthenticated are the errors of requests of which nobody knows who sent

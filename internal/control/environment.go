@@ -60,7 +60,7 @@ func (s *Service) reseal(ctx context.Context, r *function.Record, before *functi
 	if cfg.Environment == nil && !cfg.Sealed.IsZero() && (rekeyed || s.cfg.Sealer.EnvironmentStale(cfg.Sealed.Sealed)) {
 		variables, err := s.open(ctx, r, before)
 		if _, refused := awserr.As(err); refused && !rekeyed {
-			return nil //nolint:nilerr // the key cannot be used now, and nobody has asked for its use
+			return nil // the key cannot be used now, and nobody has asked for its use
 		}
 		if err != nil {
 			return err

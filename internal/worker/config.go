@@ -118,7 +118,8 @@ type Config struct {
 }
 
 func (c *Config) fill() error {
-	if c.ID == "" || c.Dir == "" || c.Driver == nil || c.Images == nil || c.Archives == nil || c.Environments == nil || c.Volumes == nil || c.Logs == nil || c.Reporter == nil {
+	if c.ID == "" || c.Dir == "" || c.Driver == nil || c.Images == nil || c.Archives == nil || c.Environments == nil ||
+		c.Volumes == nil || c.Logs == nil || c.Reporter == nil {
 		return errors.New("worker: an id, a directory, a driver, images, archives, environments, volumes, logs and a reporter are needed")
 	}
 	if c.CapacityMB < 128 {
