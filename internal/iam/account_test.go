@@ -190,6 +190,12 @@ func TestWebIdentity(t *testing.T) {
 	k := answer.Credentials
 	denied(t, "with a tag of its own", b.ask(b.as(aws.Credentials{AccessKeyID: k.AccessKeyID, SecretAccessKey: k.SecretAccessKey, SessionToken: k.SessionToken}),
 		"s3:GetObject", "*"), "AccessDeniedException")
+	byTag := b.makeRole("tag", strings.Replace(trust, `"id.example/realm:sub":"me"`, `"aws:RequestTag/admin":"yes"`, 1), "")
+	_, err = b.Serve(ctx, &awsquery.Call{Service: "sts", Form: url.Values{
+		"Action": {"AssumeRoleWithWebIdentity"}, "RoleArn": {byTag}, "RoleSessionName": {"ci"}, "WebIdentityToken": {jwt(issuer)},
+		"Tags.member.1.Key": {"admin"}, "Tags.member.1.Value": {"yes"},
+	}})
+	denied(t, "by a tag of its own", err, "AccessDenied")
 	_, err = nobody.sts.GetSessionToken(ctx, &sts.GetSessionTokenInput{})
 	if err == nil {
 		t.Error("a session for nobody")
