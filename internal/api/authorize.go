@@ -43,11 +43,20 @@ func (s *Server) authorize(ctx context.Context, c *call, in any) error {
 	}
 	r := s.accessRequest(c, "lambda:"+action(c.op), about)
 	s.addKeys(ctx, r, about, in)
-	if err := s.cfg.Access.Authorize(ctx, &c.Identity, r, s.policyOf(ctx, about.fn)); err != nil {
+	resource := s.policyOf(ctx, about.fn)
+	if strings.Contains(about.resource, ":layer:") {
+		resource = s.layerPolicy(ctx, about.resource)
+	}
+	if err := s.cfg.Access.Authorize(ctx, &c.Identity, r, resource); err != nil {
 		return err
 	}
 	if err := s.authorizeMove(ctx, c, r, about, in); err != nil {
 		return err
+	}
+	if layers, ok := member[[]string](in, "Layers"); ok {
+		if err := s.authorizeLayers(ctx, c, layers); err != nil {
+			return err
+		}
 	}
 	if role := text1(in, "Role"); role != "" && (c.op.name == "CreateFunction" || c.op.name == "UpdateFunctionConfiguration") {
 		return s.cfg.Access.PassRole(ctx, &c.Identity, s.accessRequest(c, "iam:PassRole", subject{resource: role, account: c.AccountID}), about.resource)
@@ -73,9 +82,20 @@ func (s *Server) authorizeMove(ctx context.Context, c *call, r *policy.Request, 
 	return s.cfg.Access.Authorize(ctx, &c.Identity, r, nil)
 }
 
-// accessRequest is a request with the keys that every request has.
+// accessRequest is a request for a decision on a call.
 func (s *Server) accessRequest(c *call, action string, about subject) *policy.Request {
 	r := &policy.Request{Action: action, Resource: about.resource, ResourceAccount: about.account}
+	s.describe(c, r)
+	return r
+}
+
+// describer has another service's requests described as this call's.
+func (s *Server) describer(c *call) func(*policy.Request) {
+	return func(r *policy.Request) { s.describe(c, r) }
+}
+
+// describe adds the condition keys that every request has.
+func (s *Server) describe(c *call, r *policy.Request) {
 	r.Keys.Time = s.cfg.Now()
 	r.Keys.SourceIP = remoteIP(c.r.RemoteAddr)
 	r.Keys.SetBool("aws:SecureTransport", c.r.TLS != nil)
@@ -83,7 +103,6 @@ func (s *Server) accessRequest(c *call, action string, about subject) *policy.Re
 	if agent := c.r.UserAgent(); agent != "" {
 		r.Keys.Set("aws:UserAgent", agent)
 	}
-	return r
 }
 
 func remoteIP(addr string) netip.Addr {

@@ -81,13 +81,10 @@ func (idle) InvokeStream(context.Context, string, string, string, *invocation.Re
 
 func (idle) Provisioned(*function.Record) (int, int, string) { return 0, 0, "" }
 
-func startHearth(t *testing.T) hearth {
-	t.Helper()
-	return startHearthWith(t, nil)
-}
+// options change what a test's control plane and server are made of.
+type options func(*control.Config, *api.Config)
 
-// startHearthWith has access decide; the identity service if it is nil.
-func startHearthWith(t *testing.T, access api.Access) hearth {
+func startHearth(t *testing.T, changes ...options) hearth {
 	t.Helper()
 	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
 	store, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(dir, "etcd"), Log: log})
@@ -115,20 +112,23 @@ func startHearthWith(t *testing.T, access api.Access) hearth {
 	}
 	life := func() time.Time { return time.Now().Add(time.Duration(h.sessions.Load())) }
 	people := startIdentities(t, store, dir, life, record)
-	plane := control.New(control.Config{
+	below := control.Config{
 		Catalog: records, Objects: objects, Preparer: idle{}, Log: log, Region: region, Preparers: 8, ObjectGrace: time.Nanosecond,
-	})
+	}
+	cfg := api.Config{
+		Invoker: idle{}, Provisioner: idle{}, Keys: people, Access: people, Identities: people, Region: region, Log: log,
+		Runtimes: []string{"python3.11"}, Concurrency: 1000, Now: now, Audit: record,
+	}
+	for _, change := range changes {
+		change(&below, &cfg)
+	}
+	plane := control.New(below)
 	if err := plane.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(plane.Stop)
-	if access == nil {
-		access = people
-	}
-	server, err := api.New(api.Config{
-		Functions: plane, Invoker: idle{}, Provisioner: idle{}, Keys: people, Access: access, Identities: people, Region: region, Log: log,
-		Runtimes: []string{"python3.11"}, Concurrency: 1000, Now: now, Audit: record,
-	})
+	cfg.Functions = plane
+	server, err := api.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

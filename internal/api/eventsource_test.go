@@ -12,7 +12,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
+	"hearth/internal/api"
 	"hearth/internal/awserr"
+	"hearth/internal/control"
 	"hearth/internal/policy"
 	"hearth/internal/sigv4"
 )
@@ -308,7 +310,9 @@ func TestMappingAccess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, ctx := startHearthWith(t, limited{policies: policy.NewSet([]*policy.Document{d}, nil, nil)}), t.Context()
+	h, ctx := startHearth(t, func(_ *control.Config, c *api.Config) {
+		c.Access = limited{policies: policy.NewSet([]*policy.Document{d}, nil, nil)}
+	}), t.Context()
 	h.create("hi")
 	h.create("secret")
 	mine := h.mapping(&lambda.CreateEventSourceMappingInput{EventSourceArn: aws.String(queueARN), Tags: map[string]string{"keep": "yes"}})

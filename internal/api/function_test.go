@@ -62,7 +62,6 @@ func TestUpdateFunctionCode(t *testing.T) {
 		t.Errorf("updated: %+v", out)
 	}
 	for _, in := range []*lambda.UpdateFunctionCodeInput{
-		{S3Bucket: aws.String("bucket"), S3Key: aws.String("key")},
 		{ImageUri: aws.String("000000000000.dkr.ecr.us-east-1.amazonaws.com/x:y")},
 		{},
 		{ZipFile: []byte("x"), Architectures: []types.Architecture{types.ArchitectureArm64}},

@@ -28,11 +28,19 @@ import (
 // *awserr.Error, or faults.
 type Control interface {
 	Functions
+	Tags
+	Environments
 	Versions
 	Aliases
 	Concurrency
 	Permissions
 	Settings
+	Beside
+}
+
+// Beside is what the control plane does with what lives beside functions.
+type Beside interface {
+	Layers
 	EventSources
 	CodeSigning
 }
@@ -47,11 +55,22 @@ type Functions interface {
 	// List returns up to limit records in order of name, from the one behind
 	// after on; next is empty at the end, or the after of the next page.
 	List(ctx context.Context, account, after string, limit int) (records []*function.Record, next string, err error)
-	Tag(ctx context.Context, account, name string, tags map[string]string) error
-	Untag(ctx context.Context, account, name string, keys []string) error
 	// OpenCode opens the archive of the record's latest configuration.
 	OpenCode(ctx context.Context, record *function.Record) (io.ReadSeekCloser, error)
 	Usage(ctx context.Context, account string) (function.Usage, error)
+}
+
+// Tags is what the control plane does with functions' tags.
+type Tags interface {
+	Tag(ctx context.Context, account, name string, tags map[string]string) error
+	Untag(ctx context.Context, account, name string, keys []string) error
+}
+
+// Environments opens what lies sealed.
+type Environments interface {
+	// Environment opens the variables of the record's latest configuration;
+	// nil if they were never set.
+	Environment(ctx context.Context, record *function.Record) (map[string]string, error)
 }
 
 // Invoker is the frontend of the invoke path. Its errors are *awserr.Error.
@@ -72,6 +91,8 @@ type Config struct {
 	// Provisioner knows of environments that are initialised ahead.
 	Provisioner Provisioner
 	Keys        sigv4.Keys
+	// KMS is the key service; without one its API is not served.
+	KMS KeyService
 	// Access decides what callers may do, Identities are who they are.
 	Access     Access
 	Identities Identities
@@ -210,11 +231,15 @@ func (s *Server) serve(c *call) error {
 		if s.cfg.Logs != nil {
 			return s.serveLogs(c, p)
 		}
+	case "kms":
+		if s.cfg.KMS != nil {
+			return s.serveKMS(c, p)
+		}
 	}
 	if _, err := readBody(c, p, maxBody); err != nil {
 		return err
 	}
-	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda, iam and sts are.", p.Scope.Service)
+	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda, iam, sts and kms are.", p.Scope.Service)
 }
 
 // unauthenticated are the errors of requests of which nobody knows who sent
@@ -235,9 +260,8 @@ func (s *Server) auditRefusal(c *call, err error) {
 }
 
 func (s *Server) serveLambda(c *call, p *sigv4.Pending) error {
-	if p.Scope.Region != s.cfg.Region {
-		return awserr.New("InvalidSignatureException",
-			"Credential should be scoped to a valid region, not '%.64s'. This Hearth serves '%s': set AWS_REGION to it.", p.Scope.Region, s.cfg.Region)
+	if err := s.checkRegion(p); err != nil {
+		return err
 	}
 	var query url.Values
 	if c.r.URL.RawQuery != "" {
@@ -263,6 +287,16 @@ func (s *Server) serveLambda(c *call, p *sigv4.Pending) error {
 		return s.invokeStream(c, m.labels[0].value, query, body)
 	}
 	return s.operate(c, m, query, body)
+}
+
+// checkRegion refuses signatures for another region than the one served: the
+// caller does not mean what is here.
+func (s *Server) checkRegion(p *sigv4.Pending) error {
+	if p.Scope.Region != s.cfg.Region {
+		return awserr.New("InvalidSignatureException",
+			"Credential should be scoped to a valid region, not '%.64s'. This Hearth serves '%s': set AWS_REGION to it.", p.Scope.Region, s.cfg.Region)
+	}
+	return nil
 }
 
 // operate runs an operation through the codec.

@@ -1,6 +1,7 @@
-// Package catalog holds what functions are: the records of functions and of
-// their published versions, in tables that the invoke path reads from memory;
-// and beside them what functions are fed by and whose code they trust.
+// Package catalog holds what functions are: the records of functions, of
+// their published versions and of layers, in tables that the invoke path reads
+// from memory; and beside them what functions are fed by and whose code they
+// trust.
 //
 // The design is in docs/control.md, the stored form in docs/formats/records.md.
 package catalog
@@ -10,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	"hearth/internal/codesigning"
 	"hearth/internal/eventsource"
 	"hearth/internal/function"
+	"hearth/internal/layer"
 	"hearth/internal/table"
 )
 
@@ -41,6 +44,9 @@ type Catalog struct {
 	EventSources *table.Table[eventsource.Mapping]
 	// CodeSigning are the code signing configurations, keyed by ID.
 	CodeSigning *table.Table[codesigning.Config]
+	// Layers are keyed by LayerKey, their versions by LayerVersionKey.
+	Layers        *table.Table[layer.Layer]
+	LayerVersions *table.Table[layer.Version]
 }
 
 // Config is what a catalog needs.
@@ -66,6 +72,12 @@ func New(cfg Config) *Catalog {
 		CodeSigning: table.New(table.Config[codesigning.Config]{
 			Client: cfg.Client, Log: cfg.Log, Prefix: codeSigningPrefix, Check: checkCodeSigning, WriteTimeout: cfg.WriteTimeout,
 		}),
+		Layers: table.New(table.Config[layer.Layer]{
+			Client: cfg.Client, Log: cfg.Log, Prefix: layersPrefix, Check: checkLayer, WriteTimeout: cfg.WriteTimeout,
+		}),
+		LayerVersions: table.New(table.Config[layer.Version]{
+			Client: cfg.Client, Log: cfg.Log, Prefix: layerVersionsPrefix, Check: checkLayerVersion, WriteTimeout: cfg.WriteTimeout,
+		}),
 	}
 }
 
@@ -84,21 +96,32 @@ func (c *Catalog) Start(ctx context.Context) error {
 
 // Stop stops following etcd. The catalog can still be read.
 func (c *Catalog) Stop() {
-	for _, t := range c.tables() {
+	for _, t := range slices.Backward(c.tables()) {
 		t.Stop()
 	}
 }
 
-// tables are the tables of the catalog: functions last, as their records name
-// those of the others.
-func (c *Catalog) tables() []interface {
+// CatchUp waits until the catalog holds all that etcd holds now.
+func (c *Catalog) CatchUp(ctx context.Context) error {
+	var errs []error
+	for _, t := range c.tables() {
+		errs = append(errs, t.CatchUp(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// follower is a table of whatever kind.
+type follower interface {
 	Start(ctx context.Context) error
 	Stop()
-} {
-	return []interface {
-		Start(ctx context.Context) error
-		Stop()
-	}{c.CodeSigning, c.EventSources, c.Versions, c.Functions}
+	CatchUp(ctx context.Context) error
+	Refused() int
+}
+
+// tables are the tables of the catalog: functions last, as their records name
+// those of the others.
+func (c *Catalog) tables() []follower {
+	return []follower{c.CodeSigning, c.EventSources, c.LayerVersions, c.Layers, c.Versions, c.Functions}
 }
 
 // VersionKey names a version in its table. The number is padded, so that the
@@ -130,8 +153,14 @@ func (c *Catalog) All() []*function.Record {
 	return append(c.Functions.All(), c.Versions.All()...)
 }
 
-// Refused returns how many stored functions and versions cannot be read.
-func (c *Catalog) Refused() int { return c.Functions.Refused() + c.Versions.Refused() }
+// Refused returns how many stored records cannot be read.
+func (c *Catalog) Refused() int {
+	n := 0
+	for _, t := range c.tables() {
+		n += t.Refused()
+	}
+	return n
+}
 
 // Subscribe has fn called for every change of a function or version, as
 // table.Subscribe does.

@@ -41,7 +41,11 @@ type Config struct {
 	// Poller polls event sources. If it is nil nothing does: mappings are
 	// stored and shown, and no event is read.
 	Poller Poller
-	Log    *slog.Logger
+	// Buckets is where code is fetched from that a request names in S3; nil if
+	// there is no S3 endpoint.
+	Buckets Buckets
+	Sealer  Sealer
+	Log     *slog.Logger
 	// Clock is time.Now if nil.
 	Clock  func() time.Time
 	Region string
@@ -81,6 +85,8 @@ type Service struct {
 	queue   *queue
 	garbage *garbage
 	quota   quota
+	// fetching holds a token for each fetch from S3 under way.
+	fetching chan struct{}
 	// asideMu orders the changes of what functions set aside.
 	asideMu sync.Mutex
 	// mappingMu orders the changes that could make two event source mappings
@@ -91,7 +97,7 @@ type Service struct {
 	signingMu sync.RWMutex
 	unsettled *queue // event source mappings
 
-	unsubscribe func()
+	unsubscribe []func()
 	cancel      context.CancelCauseFunc
 	wg          sync.WaitGroup
 }
@@ -106,6 +112,7 @@ func New(cfg Config) *Service {
 		quota:   quota{limits: cfg.Limits, reserved: make(map[string]function.Usage)},
 
 		unsettled: newQueue(),
+		fetching:  make(chan struct{}, fetches),
 	}
 }
 
@@ -113,6 +120,9 @@ func New(cfg Config) *Service {
 // interrupted.
 func (s *Service) Start(ctx context.Context) error {
 	if err := s.sweep(ctx); err != nil {
+		return fmt.Errorf("start control plane: %w", err)
+	}
+	if err := s.sealClear(ctx); err != nil {
 		return fmt.Errorf("start control plane: %w", err)
 	}
 	runCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -124,10 +134,10 @@ func (s *Service) Start(ctx context.Context) error {
 	s.wg.Go(func() { s.settleLoop(runCtx) })
 	// Subscribing reports the present records too, so what was Pending or
 	// InProgress when the last control plane ended is queued here.
-	functions, mappings := s.cfg.Catalog.Subscribe(s.observe), s.cfg.Catalog.EventSources.Subscribe(s.observeMapping)
-	s.unsubscribe = func() {
-		functions()
-		mappings()
+	s.unsubscribe = []func(){
+		s.cfg.Catalog.Subscribe(s.observe),
+		s.cfg.Catalog.EventSources.Subscribe(s.observeMapping),
+		s.cfg.Catalog.LayerVersions.Subscribe(s.observeLayer),
 	}
 	return nil
 }
@@ -137,7 +147,9 @@ func (s *Service) Stop() {
 	if s.cancel == nil {
 		return
 	}
-	s.unsubscribe()
+	for _, unsubscribe := range s.unsubscribe {
+		unsubscribe()
+	}
 	s.cancel(errStopped)
 	s.queue.close()
 	s.unsettled.close()

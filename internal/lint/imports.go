@@ -24,7 +24,7 @@ var layers = []layer{
 	{name: "leaf", packages: []string{
 		"internal/arn", "internal/awserr", "internal/awsquery", "internal/codesigning",
 		"internal/controlstream", "internal/environment",
-		"internal/function", "internal/invocation", "internal/sandbox", "internal/sigv4",
+		"internal/function", "internal/invocation", "internal/layer", "internal/sandbox", "internal/sigv4",
 	}},
 	// domain packages know one thing of the machine or of a format each.
 	{name: "domain", packages: []string{
@@ -33,7 +33,7 @@ var layers = []layer{
 		"internal/eventsource", "internal/guest/...", "internal/keyring", "internal/lint",
 		"internal/logfilter", "internal/logstore", "internal/managedruntime", "internal/mount",
 		"internal/netns", "internal/objectstore", "internal/osthread", "internal/policy",
-		"internal/sandbox/...", "internal/scratch", "internal/table",
+		"internal/s3", "internal/sandbox/...", "internal/scratch", "internal/table",
 		"internal/webidentity", "runtimes",
 	}},
 	// Services meet only through interfaces that the caller owns: each can

@@ -1,11 +1,23 @@
 package worker
 
 import (
+	"context"
 	"strconv"
 	"strings"
 
 	"hearth/internal/environment"
+	"hearth/internal/function"
 )
+
+// variables opens the function's own variables. It is done before anything is
+// made for the environment, which is not started without them.
+func (w *Worker) variables(ctx context.Context, rec *function.Record) (map[string]string, error) {
+	sealed := rec.Serving.Sealed
+	if sealed.IsZero() {
+		return nil, nil
+	}
+	return w.cfg.Environments.OpenEnvironment(ctx, rec.Account, rec.ARN(), sealed.Sealed)
+}
 
 // platformEnv is the variables that tell a runtime which function it is to
 // serve. Names and values are those of AWS's documentation, "Defined runtime
