@@ -13,7 +13,10 @@
 //     same name is another), and with the key that made it.
 //  4. A change of a policy, role, user or key counts from the moment that its
 //     caller is answered.
-//  5. A policy that cannot be read is not stored.
+//  5. A policy that cannot be read is not stored; one that cannot be read all
+//     the same denies.
+//  6. No user or role has a policy attached that is not there, and none gets
+//     the rights of another one that had its name before.
 //
 // Failure modes: with etcd away, decisions and sessions go on from memory and
 // changes fail. A record that cannot be read allows nothing.

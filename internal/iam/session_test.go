@@ -258,7 +258,8 @@ func TestChaining(t *testing.T) {
 			`"Action":["sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"]}]}`
 	}
 	first := b.makeRole("first", open("arn:aws:iam::000000000000:user/bob"), `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:*","Resource":"*"},`+
-		`{"Effect":"Allow","Action":"lambda:GetFunction","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalTag/team":"red"}}}]}`)
+		`{"Effect":"Allow","Action":"lambda:GetFunction","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalTag/team":"red"}}},`+
+		`{"Effect":"Allow","Action":"lambda:ListFunctions","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalTag/team":"blue"}}}]}`)
 	if _, err := b.root().TagRole(t.Context(), &iam.TagRoleInput{RoleName: aws.String("first"), Tags: []iamtypes.Tag{{Key: aws.String("Team"), Value: aws.String("red")}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -279,6 +280,9 @@ func TestChaining(t *testing.T) {
 		t.Fatal(err)
 	}
 	denied(t, "the session's tag hides the role's", b.ask(tagged, "lambda:GetFunction", "*"), "AccessDeniedException")
+	if err := b.ask(tagged, "lambda:ListFunctions", "*"); err != nil {
+		t.Errorf("the session's tag: %v", err)
+	}
 	chained, err := b.assume(tagged, second)
 	if err != nil {
 		t.Fatal(err)

@@ -28,7 +28,7 @@ var iamOperations = merge(
 		"GetAccessKeyLastUsed": {serve: getAccessKeyLastUsed},
 	},
 	entityOps("User", editUser, lookUser, aboutUser, policy.QuotaInlineUser),
-	roleOperations, policyOperations, providerOperations, absentOperations,
+	roleOperations, policyOperations, providerOperations, absentOperations, accountOperations,
 )
 
 func merge(all ...map[string]operation) map[string]operation {
