@@ -21,9 +21,10 @@ type Access interface {
 	// caller's own policies and the resource's, which may be nil. It fills in
 	// the request's principal.
 	Authorize(ctx context.Context, caller *sigv4.Identity, r *policy.Request, resource *policy.Document) error
-	// PassRole says whether the caller may give Lambda a role, and whether
-	// Lambda can assume it.
-	PassRole(ctx context.Context, caller *sigv4.Identity, role string) error
+	// PassRole says whether the caller may give Lambda the role that is the
+	// request's resource, and whether Lambda can assume it for the function of
+	// an ARN. It fills in the rest of the request.
+	PassRole(ctx context.Context, caller *sigv4.Identity, r *policy.Request, function string) error
 }
 
 // subject is what an operation is about.
@@ -58,7 +59,7 @@ func (s *Server) authorize(ctx context.Context, c *call, in any) error {
 		}
 	}
 	if role := text1(in, "Role"); role != "" && (c.op.name == "CreateFunction" || c.op.name == "UpdateFunctionConfiguration") {
-		return s.cfg.Access.PassRole(ctx, &c.Identity, role)
+		return s.cfg.Access.PassRole(ctx, &c.Identity, s.accessRequest(c, "iam:PassRole", subject{resource: role, account: c.AccountID}), about.resource)
 	}
 	return nil
 }

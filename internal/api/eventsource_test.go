@@ -298,7 +298,7 @@ func (l limited) Authorize(_ context.Context, caller *sigv4.Identity, r *policy.
 	return nil
 }
 
-func (limited) PassRole(context.Context, *sigv4.Identity, string) error { return nil }
+func (limited) PassRole(context.Context, *sigv4.Identity, *policy.Request, string) error { return nil }
 
 // TestMappingAccess: conditions on lambda:FunctionArn and on tags see what is
 // stored of a mapping; moving one takes rights on both functions.

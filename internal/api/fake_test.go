@@ -239,7 +239,9 @@ func (ownAccount) Authorize(_ context.Context, caller *sigv4.Identity, r *policy
 	return nil
 }
 
-func (ownAccount) PassRole(context.Context, *sigv4.Identity, string) error { return nil }
+func (ownAccount) PassRole(context.Context, *sigv4.Identity, *policy.Request, string) error {
+	return nil
+}
 
 // nobody has no identity service.
 type nobody struct{}

@@ -49,7 +49,7 @@ func (roots) Authorize(_ context.Context, caller *sigv4.Identity, r *policy.Requ
 	return nil
 }
 
-func (roots) PassRole(context.Context, *sigv4.Identity, string) error { return nil }
+func (roots) PassRole(context.Context, *sigv4.Identity, *policy.Request, string) error { return nil }
 
 func twoAccounts(_ *control.Config, cfg *api.Config) { cfg.Keys, cfg.Access = twoKeys{}, roots{} }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 
 	"hearth/internal/audit"
 	"hearth/internal/awserr"
+	"hearth/internal/awsquery"
 	"hearth/internal/function"
 	"hearth/internal/invocation"
 	"hearth/internal/sigv4"
@@ -28,13 +28,19 @@ import (
 // *awserr.Error, or faults.
 type Control interface {
 	Functions
+	Tags
 	Environments
 	Versions
 	Aliases
 	Concurrency
-	Layers
 	Permissions
 	Settings
+	Beside
+}
+
+// Beside is what the control plane does with what lives beside functions.
+type Beside interface {
+	Layers
 	EventSources
 	CodeSigning
 }
@@ -49,11 +55,22 @@ type Functions interface {
 	// List returns up to limit records in order of name, from the one behind
 	// after on; next is empty at the end, or the after of the next page.
 	List(ctx context.Context, account, after string, limit int) (records []*function.Record, next string, err error)
-	Tag(ctx context.Context, account, name string, tags map[string]string) error
-	Untag(ctx context.Context, account, name string, keys []string) error
 	// OpenCode opens the archive of the record's latest configuration.
 	OpenCode(ctx context.Context, record *function.Record) (io.ReadSeekCloser, error)
 	Usage(ctx context.Context, account string) (function.Usage, error)
+}
+
+// Tags is what the control plane does with functions' tags.
+type Tags interface {
+	Tag(ctx context.Context, account, name string, tags map[string]string) error
+	Untag(ctx context.Context, account, name string, keys []string) error
+}
+
+// Environments opens what lies sealed.
+type Environments interface {
+	// Environment opens the variables of the record's latest configuration;
+	// nil if they were never set.
+	Environment(ctx context.Context, record *function.Record) (map[string]string, error)
 }
 
 // Invoker is the frontend of the invoke path. Its errors are *awserr.Error.
@@ -210,13 +227,13 @@ func (s *Server) serve(c *call) error {
 		return s.serveQuery(c, p)
 	case codeService:
 		return s.serveCode(c, p)
-	case "kms":
-		if s.cfg.KMS != nil {
-			return s.serveKMS(c, p)
-		}
 	case "logs":
 		if s.cfg.Logs != nil {
 			return s.serveLogs(c, p)
+		}
+	case "kms":
+		if s.cfg.KMS != nil {
+			return s.serveKMS(c, p)
 		}
 	}
 	if _, err := readBody(c, p, maxBody); err != nil {
@@ -348,7 +365,7 @@ func (s *Server) fail(c *call, err error) {
 		a = jsonError(e)
 	case speaksQuery(c):
 		a.header.Set("Content-Type", "text/xml")
-		a.body = xmlError(e, c.id)
+		a.body = awsquery.Fault(e, c.id)
 	default:
 		a.header["X-Amzn-Errortype"] = []string{e.Code}
 		body, err := json.Marshal(e.Body())
@@ -368,27 +385,6 @@ func (c *call) operation() string {
 		return c.op.name
 	}
 	return c.r.Method + " " + clip(c.r.URL.Path)
-}
-
-// queryError is an error of AWS's query protocol.
-type queryError struct {
-	XMLName   xml.Name `xml:"ErrorResponse"`
-	Type      string   `xml:"Error>Type"`
-	Code      string   `xml:"Error>Code"`
-	Message   string   `xml:"Error>Message"`
-	RequestID string   `xml:"RequestId"`
-}
-
-func xmlError(e *awserr.Error, id string) []byte {
-	kind := "Sender"
-	if e.HTTPStatus() >= http.StatusInternalServerError {
-		kind = "Receiver"
-	}
-	body, err := xml.Marshal(queryError{Type: kind, Code: e.Code, Message: e.Message, RequestID: id})
-	if err != nil {
-		panic(err) // strings only
-	}
-	return body
 }
 
 // newRequestID returns a UUID of version 4.

@@ -96,8 +96,11 @@ var kinds = map[string]kind{
 
 	// Errors of IAM and STS.
 	"AccessDenied":            {http.StatusForbidden, "Message", false},
+	"ConcurrentModification":  {http.StatusConflict, "Message", false},
 	"DeleteConflict":          {http.StatusConflict, "Message", false},
 	"EntityAlreadyExists":     {http.StatusConflict, "Message", false},
+	"ExpiredWebIdentityToken": {http.StatusBadRequest, "Message", false}, // ExpiredTokenException on the wire; that of signed requests is 403
+	"IDPCommunicationError":   {http.StatusBadRequest, "Message", false},
 	"InvalidIdentityToken":    {http.StatusBadRequest, "Message", false},
 	"InvalidInput":            {http.StatusBadRequest, "Message", false},
 	"LimitExceeded":           {http.StatusConflict, "Message", false},

@@ -72,11 +72,11 @@ func TestGolden(t *testing.T) {
 		t.Errorf("decoded %+v, %v", back, err)
 	}
 	// Versions before sealing stored environments in the clear.
-	old, err := os.ReadFile(filepath.Join("testdata", "record-v1-clear.json"))
+	plain, err := os.ReadFile(filepath.Join("testdata", "record-v1-clear.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, back, err := functions.Decode(path, old)
+	k, back, err := functions.Decode(path, plain)
 	if err != nil || back.Serving.Sealed.Clear["A"] != "b" {
 		t.Errorf("decoded %+v, %v", back, err)
 	}

@@ -270,7 +270,7 @@ func (h *Hearth) openControl(ctx context.Context) error {
 		return err
 	}
 	h.control = control.New(control.Config{
-		Catalog: h.catalog, Objects: h.objects, Preparer: preparer{h}, Sealer: h.kms, Buckets: buckets,
+		Catalog: h.catalog, Objects: h.objects, Preparer: preparer{h}, Buckets: buckets, Sealer: h.kms,
 		Log: h.cfg.Log, Region: h.cfg.Region, Limits: control.Limits{Concurrency: h.cfg.AccountConcurrency},
 	})
 	if err := h.control.Start(ctx); err != nil {
@@ -300,8 +300,8 @@ func (h *Hearth) serve(listener net.Listener) error {
 		return err
 	}
 	handler, err := api.New(api.Config{
-		Logs:      logs,
-		Functions: h.control, Invoker: front, Provisioner: h.assignment, Keys: h.people, Access: h.people, Identities: h.people, KMS: h.kms,
+		Logs: logs, KMS: h.kms,
+		Functions: h.control, Invoker: front, Provisioner: h.assignment, Keys: h.people, Access: h.people, Identities: h.people,
 		Audit: h.audit.Record, Region: h.cfg.Region,
 		Runtimes: h.runtimes.Names(), RuntimeVersion: h.runtimeVersion,
 		Concurrency: h.cfg.AccountConcurrency, Log: h.cfg.Log,

@@ -145,11 +145,11 @@ func TestClearEnvironmentsAreSealedAtStart(t *testing.T) {
 	dir := t.TempDir()
 	st := startSealing(t, dir)
 	client := st.etcd.Client()
-	old, err := os.ReadFile(filepath.Join("..", "catalog", "testdata", "record-v1-clear.json"))
+	plain, err := os.ReadFile(filepath.Join("..", "catalog", "testdata", "record-v1-clear.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := client.Put(t.Context(), "hearth/functions/"+account+"/hi", string(old))
+	resp, err := client.Put(t.Context(), "hearth/functions/"+account+"/hi", string(plain))
 	if err != nil {
 		t.Fatal(err)
 	}

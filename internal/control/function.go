@@ -28,17 +28,15 @@ func (s *Service) Create(ctx context.Context, req function.CreateRequest) (*func
 		return nil, err
 	}
 	uid := newUID()
-	sealed := &function.Record{Account: req.Account, Region: s.cfg.Region, Name: req.Name, Latest: req.Config.Clone()}
-	if err := s.seal(ctx, sealed, sealed.Latest); err != nil {
-		return nil, err
-	}
-	req.Config = *sealed.Latest
 	up, err := s.receive(ctx, req.Account, objectKey(req.Account, uid), req.Zip, req.S3, function.Usage{Functions: 1})
 	if err != nil {
 		return nil, err
 	}
 	defer up.close()
 	record := s.newRecord(req, uid, up.code)
+	if err := s.seal(ctx, record, record.Latest); err != nil {
+		return nil, up.drop(ctx, err)
+	}
 	layers, err := s.useLayers(record.Latest)
 	if err != nil {
 		return nil, up.drop(ctx, err)
@@ -174,6 +172,9 @@ func (s *Service) UpdateConfig(ctx context.Context, req function.ConfigUpdate) (
 			return nil, nil, err
 		}
 		layers, err := s.useLayers(next.Latest)
+		if err == nil {
+			err = s.reseal(ctx, next, now.Latest)
+		}
 		return next, layers, err
 	})
 	return r, layerGone(err, asked)

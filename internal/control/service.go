@@ -38,13 +38,13 @@ type Config struct {
 	Catalog  *catalog.Catalog // started before the service
 	Objects  objectstore.Store
 	Preparer Preparer
-	Sealer   Sealer
 	// Poller polls event sources. If it is nil nothing does: mappings are
 	// stored and shown, and no event is read.
 	Poller Poller
 	// Buckets is where code is fetched from that a request names in S3; nil if
 	// there is no S3 endpoint.
 	Buckets Buckets
+	Sealer  Sealer
 	Log     *slog.Logger
 	// Clock is time.Now if nil.
 	Clock  func() time.Time
