@@ -168,9 +168,6 @@ func (s *Service) UpdateConfig(ctx context.Context, req function.ConfigUpdate) (
 		}
 		next.Latest.Code = now.Latest.Code
 		asked = next.Latest
-		if err := s.reseal(ctx, next, now.Latest); err != nil {
-			return nil, nil, err
-		}
 		layers, err := s.useLayers(next.Latest)
 		if err == nil {
 			err = s.reseal(ctx, next, now.Latest)
