@@ -269,16 +269,20 @@ type bench struct {
 	log    *bytes.Buffer
 }
 
-func start(t testing.TB) *bench {
+func start(t testing.TB, change ...func(*Config)) *bench {
 	t.Helper()
 	b := &bench{memory: newMemory(), log: new(bytes.Buffer)}
 	var err error
-	b.server, err = New(Config{
+	cfg := Config{
 		Functions: b.memory, Invoker: b.memory, Provisioner: b.memory, Keys: oneKey{}, Access: ownAccount{}, Identities: nobody{}, Region: testRegion,
 		Runtimes: []string{"python3.11", "nodejs20.x", "provided.al2023"}, Concurrency: 1000,
 		RuntimeVersion: func(string) string { return strings.Repeat("a", 64) },
 		Log:            slog.New(slog.NewTextHandler(&lockedWriter{w: b.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	b.server, err = New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

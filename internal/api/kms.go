@@ -23,6 +23,13 @@ type KeyService interface {
 	AuthorizeEnvironment(ctx context.Context, caller sigv4.Identity, describe func(*policy.Request), action, functionARN, keyARN string) error
 }
 
+// Environments opens what the control plane keeps sealed.
+type Environments interface {
+	// Environment returns the variables of the record's latest configuration;
+	// nil if they were never set.
+	Environment(ctx context.Context, record *function.Record) (map[string]string, error)
+}
+
 // maxKeyRequest bounds a request of KMS's API: a policy of 32 KB in JSON.
 const maxKeyRequest = 256 << 10
 

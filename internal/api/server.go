@@ -66,13 +66,6 @@ type Tags interface {
 	Untag(ctx context.Context, account, name string, keys []string) error
 }
 
-// Environments opens what lies sealed.
-type Environments interface {
-	// Environment opens the variables of the record's latest configuration;
-	// nil if they were never set.
-	Environment(ctx context.Context, record *function.Record) (map[string]string, error)
-}
-
 // Invoker is the frontend of the invoke path. Its errors are *awserr.Error.
 type Invoker interface {
 	Invoke(ctx context.Context, account, name, qualifier string, req *invocation.Request) (*invocation.Response, *invocation.Timeline, error)
@@ -239,7 +232,7 @@ func (s *Server) serve(c *call) error {
 	if _, err := readBody(c, p, maxBody); err != nil {
 		return err
 	}
-	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda, iam, sts and kms are.", p.Scope.Service)
+	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda, iam, sts, kms and logs are.", p.Scope.Service)
 }
 
 // unauthenticated are the errors of requests of which nobody knows who sent
