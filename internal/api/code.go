@@ -9,8 +9,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"hearth/internal/arn"
 	"hearth/internal/awserr"
 	"hearth/internal/function"
+	"hearth/internal/policy"
 	"hearth/internal/sigv4"
 )
 
@@ -46,7 +50,8 @@ func (s *Server) presign(ctx context.Context, c *call, path string) (string, err
 	}
 	now := s.cfg.Now().UTC()
 	scope := sigv4.Scope{Date: now.Format("20060102"), Region: s.cfg.Region, Service: codeService}
-	return sigv4.Presign(ctx, req, c.AccessKeyID, c.Secret, scope, now, codeLinkLife)
+	key := aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.Secret, SessionToken: c.Token}
+	return sigv4.Presign(ctx, req, key, scope, now, codeLinkLife)
 }
 
 // digest is the archive's SHA-256 in a form that needs no escaping in a path.
@@ -56,6 +61,20 @@ func digest(code function.Code) string {
 		return "unknown"
 	}
 	return hex.EncodeToString(sum)
+}
+
+// authorizeLink asks whether the caller may get what a link leads to. Whoever
+// has a key can sign a link, so a good signature is no sign that the server
+// ever gave it out.
+func (s *Server) authorizeLink(c *call, action, resource, account string) error {
+	ctx := c.r.Context()
+	var own *policy.Document
+	if ref, err := arn.Parse(resource); err == nil {
+		own = s.policyOf(ctx, ref)
+	} else {
+		own = s.layerPolicy(ctx, resource)
+	}
+	return s.cfg.Access.Authorize(ctx, &c.Identity, s.accessRequest(c, action, subject{resource: resource, account: account}), own)
 }
 
 // serveCode answers a code link.
@@ -73,6 +92,13 @@ func (s *Server) serveCode(c *call, p *sigv4.Pending) error {
 	}
 	name, version, _ := strings.Cut(name, ":")
 	record, err := s.cfg.Functions.Resolve(c.r.Context(), c.AccountID, name, version)
+	if err != nil {
+		return err
+	}
+	err = s.authorizeLink(c, "lambda:GetFunction", record.ARN(), record.Account)
+	if err != nil && version != function.LatestVersion {
+		err = s.authorizeLink(c, "lambda:GetFunction", record.ARN()+":"+version, record.Account)
+	}
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"hearth/internal/sigv4"
 )
 
 // as are an access key's clients.
@@ -257,4 +259,88 @@ func TestSessions(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.denied("the role was made again", list(session), "UnrecognizedClientException", "", "UnrecognizedClientException")
+}
+
+// TestLinksAreForWhoMayHaveThem signs links to code with keys that the server
+// never made one for.
+func TestLinksAreForWhoMayHaveThem(t *testing.T) {
+	h, ctx := startHearth(t), t.Context()
+	h.create("hi")
+	status := func(link string) int {
+		t.Helper()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, link, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := h.http.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode
+	}
+	out, err := h.GetFunction(ctx, &lambda.GetFunctionInput{FunctionName: aws.String("hi")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, err := url.Parse(*out.Code.Location)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := aws.String("bob")
+	if _, err := h.root().iam.CreateUser(ctx, &iam.CreateUserInput{UserName: name}); err != nil {
+		t.Fatal(err)
+	}
+	h.allow("bob", statement("Allow", "lambda:ListFunctions", "*"))
+	k, err := h.root().iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	forge := func() string {
+		t.Helper()
+		link.RawQuery = ""
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, link.String(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now().UTC()
+		scope := sigv4.Scope{Date: now.Format("20060102"), Region: region, Service: "hearth-code"}
+		keys := aws.Credentials{AccessKeyID: *k.AccessKey.AccessKeyId, SecretAccessKey: *k.AccessKey.SecretAccessKey}
+		signed, err := sigv4.Presign(ctx, req, keys, scope, now, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signed
+	}
+	if got := status(forge()); got != http.StatusForbidden {
+		t.Errorf("who may not GetFunction signed a link of his own: %d", got)
+	}
+	h.allow("bob", statement("Allow", "lambda:GetFunction", hiARN))
+	if got := status(forge()); got != http.StatusOK {
+		t.Errorf("who may GetFunction: %d", got)
+	}
+	// A session's link carries its token.
+	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::000000000000:user/bob"},"Action":"sts:AssumeRole"}]}`
+	role, err := h.root().iam.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("reader"), AssumeRolePolicyDocument: &trust})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = h.root().iam.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String("reader"), PolicyName: aws.String("p"),
+		PolicyDocument: aws.String(statement("Allow", "lambda:GetFunction", "*"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bob := h.as(*k.AccessKey.AccessKeyId, *k.AccessKey.SecretAccessKey, "")
+	assumed, err := bob.sts.AssumeRole(ctx, &sts.AssumeRoleInput{RoleArn: role.Role.Arn, RoleSessionName: aws.String("s1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := assumed.Credentials
+	got, err := h.as(*c.AccessKeyId, *c.SecretAccessKey, *c.SessionToken).GetFunction(ctx, &lambda.GetFunctionInput{FunctionName: aws.String("hi")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := status(*got.Code.Location); got != http.StatusOK {
+		t.Errorf("the link of a session: %d", got)
+	}
 }

@@ -26,13 +26,15 @@ func (s *Server) layerContent(ctx context.Context, c *call, v *layer.Version) (*
 	return &types.LayerVersionContentOutput{CodeSha256: &v.Code.SHA256, CodeSize: v.Code.Size, Location: &link}, nil
 }
 
-// serveLayer answers a link to a layer's archive. Who has one was allowed to
-// get the version when it was made, and its signature covers what it names.
+// serveLayer answers a link to a layer's archive.
 func (s *Server) serveLayer(c *call) error {
 	name, sum, ok := strings.Cut(strings.TrimPrefix(c.r.URL.Path, layerPath), "/")
 	ref, err := arn.ParseLayer(name)
 	if !ok || err != nil || c.r.Method != http.MethodGet {
 		return awserr.New("UnknownOperationException", "This is not a link to a layer's archive.")
+	}
+	if err := s.authorizeLink(c, "lambda:GetLayerVersion", name, ref.Account); err != nil {
+		return err
 	}
 	v, err := s.cfg.Functions.LayerVersion(c.r.Context(), ref.Account, ref.Name, ref.Version)
 	if err != nil {

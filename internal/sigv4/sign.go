@@ -26,13 +26,13 @@ func Sign(ctx context.Context, r *http.Request, accessKeyID, secret string, scop
 }
 
 // Presign returns the URL of r with a signature in its query, good for the
-// method and an empty body until expires has passed.
-func Presign(ctx context.Context, r *http.Request, accessKeyID, secret string, scope Scope, at time.Time, expires time.Duration) (string, error) {
+// method and an empty body until expires has passed. The key may be one of a
+// session, whose token is then in the query too.
+func Presign(ctx context.Context, r *http.Request, key aws.Credentials, scope Scope, at time.Time, expires time.Duration) (string, error) {
 	query := r.URL.Query()
 	query.Set("X-Amz-Expires", strconv.Itoa(int(expires/time.Second)))
 	r.URL.RawQuery = query.Encode()
-	credentials := aws.Credentials{AccessKeyID: accessKeyID, SecretAccessKey: secret}
-	url, _, err := v4.NewSigner().PresignHTTP(ctx, credentials, r, emptyHash, scope.Service, scope.Region, at)
+	url, _, err := v4.NewSigner().PresignHTTP(ctx, key, r, emptyHash, scope.Service, scope.Region, at)
 	if err != nil {
 		return "", fmt.Errorf("sigv4: presign: %w", err)
 	}

@@ -255,7 +255,8 @@ func TestSkew(t *testing.T) {
 func TestPresigned(t *testing.T) {
 	scope := Scope{"20260304", "us-east-1", "lambda"}
 	link := func(expires time.Duration) *http.Request {
-		url, err := Presign(t.Context(), newRequest(t, "GET", "http://h/code/x?a=b%20c", ""), testKey, testSecret, scope, testTime, expires)
+		url, err := Presign(t.Context(), newRequest(t, "GET", "http://h/code/x?a=b%20c", ""),
+			aws.Credentials{AccessKeyID: testKey, SecretAccessKey: testSecret}, scope, testTime, expires)
 		if err != nil {
 			t.Fatal(err)
 		}
