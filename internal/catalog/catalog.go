@@ -30,6 +30,8 @@ type Catalog struct {
 	Functions *table.Table[function.Record]
 	// Versions are keyed by VersionKey.
 	Versions *table.Table[function.Record]
+
+	urls urls
 }
 
 // Config is what a catalog needs.
@@ -42,7 +44,8 @@ type Config struct {
 
 // New makes a catalog; Start fills it.
 func New(cfg Config) *Catalog {
-	return &Catalog{
+	c := &Catalog{
+		urls: urls{of: make(map[string]urlOwner)},
 		Functions: table.New(table.Config[function.Record]{
 			Client: cfg.Client, Log: cfg.Log, Prefix: functionsPrefix, Check: checkFunction, WriteTimeout: cfg.WriteTimeout,
 		}),
@@ -50,6 +53,8 @@ func New(cfg Config) *Catalog {
 			Client: cfg.Client, Log: cfg.Log, Prefix: versionsPrefix, Check: checkVersion, WriteTimeout: cfg.WriteTimeout,
 		}),
 	}
+	c.Functions.Subscribe(c.urls.changed)
+	return c
 }
 
 // Start reads every record and then follows etcd until Stop.

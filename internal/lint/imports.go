@@ -28,7 +28,7 @@ var layers = []layer{
 	// domain packages know one thing of the machine or of a format each.
 	{name: "domain", packages: []string{
 		"internal/archive", "internal/audit", "internal/catalog", "internal/cgroup", "internal/datadir",
-		"internal/deploy", "internal/doctor", "internal/etcd", "internal/guest/...",
+		"internal/deploy", "internal/doctor", "internal/etcd", "internal/functionurl", "internal/guest/...",
 		"internal/keyring", "internal/lint", "internal/logstore", "internal/managedruntime",
 		"internal/mount", "internal/netns", "internal/objectstore", "internal/osthread",
 		"internal/policy", "internal/sandbox/...", "internal/scratch", "internal/table", "runtimes",
