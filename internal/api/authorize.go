@@ -21,6 +21,9 @@ type Access interface {
 	// caller's own policies and the resource's, which may be nil. It fills in
 	// the request's principal.
 	Authorize(ctx context.Context, caller *sigv4.Identity, r *policy.Request, resource *policy.Document) error
+	// AuthorizeAnonymous is Authorize for a request that nobody signed. The
+	// request's principal is set.
+	AuthorizeAnonymous(r *policy.Request, resource *policy.Document) error
 	// PassRole says whether the caller may give Lambda a role, and whether
 	// Lambda can assume it.
 	PassRole(ctx context.Context, caller *sigv4.Identity, role string) error
@@ -40,7 +43,7 @@ func (s *Server) authorize(ctx context.Context, c *call, in any) error {
 	if err != nil {
 		return err
 	}
-	r := s.accessRequest(c, about)
+	r := s.accessRequest(c, about, "lambda:"+action(c.op))
 	s.addKeys(ctx, r, about, in)
 	if err := s.cfg.Access.Authorize(ctx, &c.Identity, r, s.policyOf(ctx, about.fn)); err != nil {
 		return err
@@ -52,8 +55,8 @@ func (s *Server) authorize(ctx context.Context, c *call, in any) error {
 }
 
 // accessRequest is a request with the keys that every request has.
-func (s *Server) accessRequest(c *call, about subject) *policy.Request {
-	r := &policy.Request{Action: "lambda:" + action(c.op), Resource: about.resource, ResourceAccount: about.account}
+func (s *Server) accessRequest(c *call, about subject, action string) *policy.Request {
+	r := &policy.Request{Action: action, Resource: about.resource, ResourceAccount: about.account}
 	r.Keys.Time = s.cfg.Now()
 	r.Keys.SourceIP = remoteIP(c.r.RemoteAddr)
 	r.Keys.SetBool("aws:SecureTransport", c.r.TLS != nil)

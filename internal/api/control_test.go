@@ -79,6 +79,12 @@ func (idle) Provisioned(*function.Record) (int, int, string) { return 0, 0, "" }
 
 func startHearth(t *testing.T) hearth {
 	t.Helper()
+	return startHearthOver(t, idle{})
+}
+
+// startHearthOver is startHearth with something that runs functions.
+func startHearthOver(t *testing.T, invoker api.Invoker) hearth {
+	t.Helper()
 	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
 	store, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(dir, "etcd"), Log: log})
 	if err != nil {
@@ -106,7 +112,7 @@ func startHearth(t *testing.T) hearth {
 	}
 	t.Cleanup(plane.Stop)
 	server, err := api.New(api.Config{
-		Functions: plane, Invoker: idle{}, Provisioner: idle{}, Keys: people, Access: people, Identities: people, Region: region, Log: log,
+		Functions: plane, Invoker: invoker, URLs: records, URLBase: "http://functions.test:4566", Provisioner: idle{}, Keys: people, Access: people, Identities: people, Region: region, Log: log,
 		Runtimes: []string{"python3.11"}, Concurrency: 1000, Now: now, Audit: record,
 	})
 	if err != nil {

@@ -36,7 +36,7 @@ func (s *Server) lambdaHandlers() map[string]handler {
 	all := make(map[string]handler)
 	for _, some := range []map[string]handler{
 		s.functionHandlers(), s.versionHandlers(), s.aliasHandlers(), s.concurrencyHandlers(), s.permissionHandlers(),
-		s.eventInvokeHandlers(), s.settingHandlers(), s.tagHandlers(),
+		s.eventInvokeHandlers(), s.settingHandlers(), s.tagHandlers(), s.urlHandlers(),
 	} {
 		maps.Copy(all, some)
 	}
