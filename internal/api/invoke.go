@@ -56,7 +56,8 @@ func (s *Server) readInvoke(c *call, reference string, query url.Values, body []
 		return ref, nil, err
 	}
 	about := subject{resource: ref.String(), account: ref.Account, fn: ref}
-	if err := s.cfg.Access.Authorize(c.r.Context(), &c.Identity, s.accessRequest(c, about, "lambda:"+action(c.op)), s.policyOf(c.r.Context(), ref)); err != nil {
+	asked := s.accessRequest(c, about, "lambda:"+action(c.op))
+	if err := s.cfg.Access.Authorize(c.r.Context(), &c.Identity, asked, s.policyOf(c.r.Context(), ref)); err != nil {
 		return ref, nil, err
 	}
 	tail, dry, err := readInvokeHeader(c.r.Header)

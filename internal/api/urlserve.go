@@ -81,7 +81,8 @@ func (s *Server) admitURL(u *urlCall, record *function.Record) ([]byte, error) {
 	}
 	if p.Scope.Service != "lambda" || p.Scope.Region != s.cfg.Region {
 		return nil, awserr.New("InvalidSignatureException",
-			"Credential should be scoped to the service 'lambda' and the region '%s', not to '%.64s' and '%.64s'.", s.cfg.Region, p.Scope.Service, p.Scope.Region)
+			"Credential should be scoped to the service 'lambda' and the region '%s', not to '%.64s' and '%.64s'.",
+			s.cfg.Region, p.Scope.Service, p.Scope.Region)
 	}
 	body, err := readBody(u.call, p, invocation.MaxRequest)
 	if err != nil {
@@ -153,7 +154,7 @@ func (s *Server) invokeURL(u *urlCall, body []byte) error {
 	}
 	a, err := functionurl.Decode(res.Payload)
 	if err != nil {
-		s.logURL(ctx, u, "a function's answer is no HTTP answer", err)
+		s.logURL(ctx, u, err)
 		s.badGateway(u)
 		return nil
 	}
@@ -198,9 +199,10 @@ func (s *Server) badGateway(u *urlCall) {
 	s.write(u.call, &answer{status: http.StatusBadGateway, header: jsonHeader(), body: []byte("Internal Server Error")})
 }
 
-// logURL tells of what is the function's doing.
-func (s *Server) logURL(ctx context.Context, u *urlCall, message string, err error) {
-	s.cfg.Log.LogAttrs(ctx, slog.LevelInfo, message, slog.String("requestId", u.id), slog.String("function", u.ref.String()), slog.Any("error", err))
+// logURL tells of an answer that is the function's fault.
+func (s *Server) logURL(ctx context.Context, u *urlCall, err error) {
+	s.cfg.Log.LogAttrs(ctx, slog.LevelInfo, "a function's answer is no whole HTTP answer", slog.String("requestId", u.id),
+		slog.String("function", u.ref.String()), slog.Any("error", err))
 }
 
 // urlWriteTime is how long a client may take to read an answer.

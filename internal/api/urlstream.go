@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -11,6 +12,12 @@ import (
 	"hearth/internal/invocation"
 )
 
+// What can be wrong with a stream beside its metadata.
+var (
+	errMidway = errors.New("the function failed in the middle of it")
+	errNoBody = errors.New("it ends before its body begins")
+)
+
 // streamURL gives a function's answer to the client as it comes.
 func (s *Server) streamURL(ctx context.Context, u *urlCall, req *invocation.Request) error {
 	w := &urlWriter{s: s, u: u, control: http.NewResponseController(u.w)}
@@ -19,7 +26,7 @@ func (s *Server) streamURL(ctx context.Context, u *urlCall, req *invocation.Requ
 	failed := err != nil || res.FunctionError != ""
 	switch {
 	case w.begun && failed:
-		s.logURL(ctx, u, "a function failed in the middle of its answer", err)
+		s.logURL(ctx, u, cmp.Or(err, errMidway))
 		// It is too late for a status: a client sees from the missing end that
 		// this is not all.
 		panic(http.ErrAbortHandler)
@@ -29,9 +36,9 @@ func (s *Server) streamURL(ctx context.Context, u *urlCall, req *invocation.Requ
 		return err
 	case !failed:
 		if w.malformed == nil {
-			w.malformed = errors.New("it ends before its body begins")
+			w.malformed = errNoBody
 		}
-		s.logURL(ctx, u, "a function's answer is no HTTP answer", w.malformed)
+		s.logURL(ctx, u, w.malformed)
 	}
 	s.badGateway(u)
 	return nil

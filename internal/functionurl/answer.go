@@ -164,7 +164,7 @@ func decodeHeaders(h http.Header, raw json.RawMessage) error {
 	// In order, so that of two spellings of a name always the same one counts.
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		raw := members[name]
-		value := ""
+		value := string(raw) // of numbers and booleans
 		switch raw[0] {
 		case 'n':
 			continue
@@ -172,8 +172,6 @@ func decodeHeaders(h http.Header, raw json.RawMessage) error {
 			value = string(textOf(raw))
 		case '{', '[':
 			return malformed("the header %.40q is neither text nor a number", name)
-		default:
-			value = string(raw)
 		}
 		if !isToken(name) || !isFieldValue(value) {
 			return malformed("the header %.40q has characters that no header may have", name)
