@@ -392,11 +392,22 @@ func TestURLPermissions(t *testing.T) {
 	get(latest).want(t, 403, forbidden)
 	// A deny is stronger than the account's own right.
 	s.do(sign(t, s.request("GET", latest, "/", ""), "lambda", "")).want(t, 200, "hello")
-	document := `{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Principal": "*", "Action": "lambda:InvokeFunctionUrl", "Resource": "` + hiARN + `"}]}`
-	if _, err := s.PutResourcePolicy(ctx, &lambda.PutResourcePolicyInput{ResourceArn: aws.String(hiARN), Policy: &document}); err != nil {
-		t.Fatal(err)
+	for _, tt := range []struct {
+		condition string
+		status    int
+		body      string
+	}{
+		{`"StringEquals": {"lambda:FunctionUrlAuthType": "NONE"}`, 200, "hello"},
+		{`"StringEquals": {"lambda:FunctionUrlAuthType": "AWS_IAM"}`, 403, forbidden},
+		{`"Bool": {"lambda:InvokedViaFunctionUrl": "true"}`, 403, forbidden},
+	} {
+		document := `{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Principal": "*", "Action": "lambda:InvokeFunction*", "Resource": "` + hiARN +
+			`", "Condition": {` + tt.condition + `}}]}`
+		if _, err := s.PutResourcePolicy(ctx, &lambda.PutResourcePolicyInput{ResourceArn: aws.String(hiARN), Policy: &document}); err != nil {
+			t.Fatal(err)
+		}
+		s.do(sign(t, s.request("GET", latest, "/", ""), "lambda", "")).want(t, tt.status, tt.body)
 	}
-	s.do(sign(t, s.request("GET", latest, "/", ""), "lambda", "")).want(t, 403, forbidden)
 }
 
 func TestURLAnswers(t *testing.T) {
