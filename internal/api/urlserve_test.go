@@ -311,7 +311,7 @@ func TestURLWithIAM(t *testing.T) {
 		{"another body", sign(t, post(), "lambda", "x"), "InvalidSignatureException"},
 		{"another service", sign(t, post(), "sts", body), "InvalidSignatureException"},
 		{"another path", func() *http.Request { r := sign(t, post(), "lambda", body); r.URL.Path = "/y"; return r }(), "InvalidSignatureException"},
-		{"another host", func() *http.Request { r := sign(t, post(), "lambda", body); r.Host = "x" + r.Host[1:]; return r }(), "AccessDeniedException"},
+		{"another host", func() *http.Request { r := sign(t, post(), "lambda", body); r.Host = "nobodys" + r.Host[7:]; return r }(), "AccessDeniedException"},
 		{"unknown key", func() *http.Request {
 			r := sign(t, post(), "lambda", body)
 			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), key, "AKIANOBODYNOBODY0001", 1))
