@@ -62,6 +62,11 @@ build: deps bin/runsc ## Build bin/hearth, bin/hearth-init and bin/runsc
 bin/runsc: deps
 	@scripts/build-tool runsc runsc gvisor.dev/gvisor/runsc
 
+# The S3 server that tests have code fetched from.
+.PHONY: bin/gofakes3
+bin/gofakes3: deps
+	@scripts/build-tool s3server gofakes3 github.com/johannesboyne/gofakes3/cmd/gofakes3
+
 .PHONY: bin/golangci-lint
 bin/golangci-lint: deps
 	@scripts/build-tool lint golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
@@ -71,7 +76,7 @@ runtimes: build ## Build the images of all managed runtimes ahead of their first
 	@bin/hearth runtimes build $(data)
 
 .PHONY: test
-test: build clients ## Run all tests, under the race detector
+test: build bin/gofakes3 clients ## Run all tests, under the race detector
 	@scripts/test
 
 .PHONY: lint

@@ -24,9 +24,10 @@ type Access interface {
 	// AuthorizeAnonymous is Authorize for a request that nobody signed. The
 	// request's principal is set.
 	AuthorizeAnonymous(r *policy.Request, resource *policy.Document) error
-	// PassRole says whether the caller may give Lambda a role, and whether
-	// Lambda can assume it.
-	PassRole(ctx context.Context, caller *sigv4.Identity, role string) error
+	// PassRole says whether the caller may give Lambda the role that is the
+	// request's resource, and whether Lambda can assume it for the function of
+	// an ARN. It fills in the rest of the request.
+	PassRole(ctx context.Context, caller *sigv4.Identity, r *policy.Request, function string) error
 }
 
 // subject is what an operation is about.
@@ -43,20 +44,61 @@ func (s *Server) authorize(ctx context.Context, c *call, in any) error {
 	if err != nil {
 		return err
 	}
-	r := s.accessRequest(c, about, "lambda:"+action(c.op))
+	r := s.accessRequest(c, "lambda:"+action(c.op), about)
 	s.addKeys(ctx, r, about, in)
-	if err := s.cfg.Access.Authorize(ctx, &c.Identity, r, s.policyOf(ctx, about.fn)); err != nil {
+	resource := s.policyOf(ctx, about.fn)
+	if strings.Contains(about.resource, ":layer:") {
+		resource = s.layerPolicy(ctx, about.resource)
+	}
+	if err := s.cfg.Access.Authorize(ctx, &c.Identity, r, resource); err != nil {
 		return err
 	}
+	if err := s.authorizeMove(ctx, c, r, about, in); err != nil {
+		return err
+	}
+	if layers, ok := member[[]string](in, "Layers"); ok {
+		if err := s.authorizeLayers(ctx, c, layers); err != nil {
+			return err
+		}
+	}
 	if role := text1(in, "Role"); role != "" && (c.op.name == "CreateFunction" || c.op.name == "UpdateFunctionConfiguration") {
-		return s.cfg.Access.PassRole(ctx, &c.Identity, role)
+		return s.cfg.Access.PassRole(ctx, &c.Identity, s.accessRequest(c, "iam:PassRole", subject{resource: role, account: c.AccountID}), about.resource)
 	}
 	return nil
 }
 
-// accessRequest is a request with the keys that every request has.
-func (s *Server) accessRequest(c *call, about subject, action string) *policy.Request {
+// authorizeMove asks whether the caller may have an event source mapping feed
+// the function that the request names, after the one that it feeds now.
+func (s *Server) authorizeMove(ctx context.Context, c *call, r *policy.Request, about subject, in any) error {
+	if c.op.name != "UpdateEventSourceMapping" {
+		return nil
+	}
+	name := text1(in, "FunctionName")
+	if name == "" {
+		return nil
+	}
+	ref, err := s.resolve(c, name, "")
+	if err != nil {
+		return err
+	}
+	s.addFunctionKey(r, about, ref)
+	return s.cfg.Access.Authorize(ctx, &c.Identity, r, nil)
+}
+
+// accessRequest is a request for a decision on a call.
+func (s *Server) accessRequest(c *call, action string, about subject) *policy.Request {
 	r := &policy.Request{Action: action, Resource: about.resource, ResourceAccount: about.account}
+	s.describe(c, r)
+	return r
+}
+
+// describer has another service's requests described as this call's.
+func (s *Server) describer(c *call) func(*policy.Request) {
+	return func(r *policy.Request) { s.describe(c, r) }
+}
+
+// describe adds the condition keys that every request has.
+func (s *Server) describe(c *call, r *policy.Request) {
 	r.Keys.Time = s.cfg.Now()
 	r.Keys.SourceIP = remoteIP(c.r.RemoteAddr)
 	r.Keys.SetBool("aws:SecureTransport", c.r.TLS != nil)
@@ -64,7 +106,6 @@ func (s *Server) accessRequest(c *call, about subject, action string) *policy.Re
 	if agent := c.r.UserAgent(); agent != "" {
 		r.Keys.Set("aws:UserAgent", agent)
 	}
-	return r
 }
 
 func remoteIP(addr string) netip.Addr {
@@ -179,11 +220,13 @@ func (s *Server) addKeys(ctx context.Context, r *policy.Request, about subject, 
 			r.Keys.Set("lambda:FunctionUrlAuthType", v)
 		}
 	}
+	if about.fn.Name == "" && s.addStoredKeys(ctx, r, about) {
+		return
+	}
 	if about.fn.Name == "" {
 		if name := text1(in, "FunctionName"); name != "" { // of an event source mapping
 			if ref, err := arn.Parse(name); err == nil {
-				ref.Region, ref.Account = s.cfg.Region, about.account
-				r.Keys.Set("lambda:FunctionArn", ref.String())
+				s.addFunctionKey(r, about, ref)
 			}
 		}
 		return
@@ -194,6 +237,34 @@ func (s *Server) addKeys(ctx context.Context, r *policy.Request, about subject, 
 	if record, err := s.cfg.Functions.Get(ctx, about.account, about.fn.Name); err == nil {
 		r.Keys.SetTags(policy.TagsOfResource, record.Tags)
 	}
+}
+
+// addFunctionKey adds the function that a mapping feeds: without a qualifier,
+// so that a condition on a function holds for its versions and aliases too.
+func (s *Server) addFunctionKey(r *policy.Request, about subject, ref arn.Function) {
+	ref.Region, ref.Account, ref.Qualifier = s.cfg.Region, about.account, ""
+	r.Keys.Set("lambda:FunctionArn", ref.String())
+}
+
+// addStoredKeys adds what is stored of the mapping or code signing
+// configuration that a request is about. It says whether there is one.
+func (s *Server) addStoredKeys(ctx context.Context, r *policy.Request, about subject) bool {
+	switch account, kind, id := s.resourceParts(about.resource); kind {
+	case mappingResource:
+		if m, err := s.cfg.Functions.Mapping(ctx, account, id); err == nil {
+			r.Keys.SetTags(policy.TagsOfResource, m.Tags)
+			if ref, err := arn.Parse(m.Function); err == nil {
+				s.addFunctionKey(r, about, ref)
+			}
+			return true
+		}
+	case codeSigningResource:
+		if config, err := s.cfg.Functions.CodeSigningConfig(ctx, account, id); err == nil {
+			r.Keys.SetTags(policy.TagsOfResource, config.Tags)
+			return true
+		}
+	}
+	return false
 }
 
 // policyOf is the resource policy that speaks of a function, alias or version.

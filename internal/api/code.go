@@ -28,6 +28,11 @@ const (
 // key. It names the archive's digest: after an update it finds nothing rather
 // than other code.
 func (s *Server) codeLink(ctx context.Context, c *call, r *function.Record) (string, error) {
+	return s.presign(ctx, c, codePath+r.Name+":"+r.VersionName()+"/"+digest(r.Latest.Code))
+}
+
+// presign makes a link to a path of this server, good for getting it.
+func (s *Server) presign(ctx context.Context, c *call, path string) (string, error) {
 	base := s.cfg.PublicURL
 	if base == "" {
 		base = "http://" + c.r.Host
@@ -35,8 +40,7 @@ func (s *Server) codeLink(ctx context.Context, c *call, r *function.Record) (str
 			base = "https://" + c.r.Host
 		}
 	}
-	link := strings.TrimSuffix(base, "/") + codePath + r.Name + ":" + r.VersionName() + "/" + digest(r)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, link, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(base, "/")+path, nil)
 	if err != nil {
 		return "", fmt.Errorf("api: make a code link: %w", err)
 	}
@@ -46,8 +50,8 @@ func (s *Server) codeLink(ctx context.Context, c *call, r *function.Record) (str
 }
 
 // digest is the archive's SHA-256 in a form that needs no escaping in a path.
-func digest(r *function.Record) string {
-	sum, err := base64.StdEncoding.DecodeString(r.Latest.Code.SHA256)
+func digest(code function.Code) string {
+	sum, err := base64.StdEncoding.DecodeString(code.SHA256)
 	if err != nil {
 		return "unknown"
 	}
@@ -59,6 +63,9 @@ func (s *Server) serveCode(c *call, p *sigv4.Pending) error {
 	if _, err := p.Check(nil); err != nil {
 		return err
 	}
+	if strings.HasPrefix(c.r.URL.Path, layerPath) {
+		return s.serveLayer(c)
+	}
 	rest, ok := strings.CutPrefix(c.r.URL.Path, codePath)
 	name, sum, ok2 := strings.Cut(rest, "/")
 	if !ok || !ok2 || c.r.Method != http.MethodGet {
@@ -69,7 +76,7 @@ func (s *Server) serveCode(c *call, p *sigv4.Pending) error {
 	if err != nil {
 		return err
 	}
-	if digest(record) != sum {
+	if digest(record.Latest.Code) != sum {
 		return awserr.New("ResourceNotFoundException", "The code of %s has been replaced. Ask GetFunction for a new link.", record.ARN())
 	}
 	code, err := s.cfg.Functions.OpenCode(c.r.Context(), record)

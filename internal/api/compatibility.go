@@ -27,6 +27,11 @@ var partial = map[string]string{
 	"GetResourcePolicy":               "as PutResourcePolicy",
 	"DeleteResourcePolicy":            "as PutResourcePolicy",
 	"AddPermission":                   "any principal can be named; accounts know no organizations",
+
+	"CreateEventSourceMapping": "kept, validated and shown; nothing reads the source yet, and whether it exists is not checked",
+	"UpdateEventSourceMapping": "as CreateEventSourceMapping",
+	"CreateCodeSigningConfig":  "signatures of AWS Signer cannot be verified: with Enforce all new code is refused, with Warn all passes",
+	"UpdateCodeSigningConfig":  "as CreateCodeSigningConfig",
 }
 
 // Support is how far an operation of Lambda's API is served.

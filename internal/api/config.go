@@ -28,6 +28,7 @@ const (
 // was not in it.
 type change struct {
 	description, runtime, role, handler *string
+	kmsKey                              *string // empty for the account's own
 	timeout, memory                     *int32
 	environment                         *types.Environment
 	storage                             *types.EphemeralStorage
@@ -37,14 +38,15 @@ type change struct {
 	files                               []types.FileSystemConfig // empty and not nil takes them away
 	deadLetter                          *types.DeadLetterConfig
 	snapStart                           *types.SnapStart
+	layers                              []string // ARNs; empty and not nil takes them away
 }
 
 func changeOf(in *lambda.UpdateFunctionConfigurationInput) *change {
 	return &change{
 		description: in.Description, runtime: optional(string(in.Runtime)), role: in.Role, handler: in.Handler,
-		timeout: in.Timeout, memory: in.MemorySize, environment: in.Environment, storage: in.EphemeralStorage,
+		kmsKey: in.KMSKeyArn, timeout: in.Timeout, memory: in.MemorySize, environment: in.Environment, storage: in.EphemeralStorage,
 		tracing: in.TracingConfig, logging: in.LoggingConfig,
-		vpc: in.VpcConfig, files: in.FileSystemConfigs, deadLetter: in.DeadLetterConfig, snapStart: in.SnapStart,
+		vpc: in.VpcConfig, files: in.FileSystemConfigs, deadLetter: in.DeadLetterConfig, snapStart: in.SnapStart, layers: in.Layers,
 	}
 }
 
@@ -53,9 +55,9 @@ func changeOf(in *lambda.UpdateFunctionConfigurationInput) *change {
 func (s *Server) newConfig(name string, in *lambda.CreateFunctionInput) (*function.Config, error) {
 	ch := &change{
 		description: in.Description, runtime: optional(string(in.Runtime)), role: in.Role, handler: in.Handler,
-		timeout: in.Timeout, memory: in.MemorySize, environment: in.Environment, storage: in.EphemeralStorage,
+		kmsKey: in.KMSKeyArn, timeout: in.Timeout, memory: in.MemorySize, environment: in.Environment, storage: in.EphemeralStorage,
 		tracing: in.TracingConfig, logging: in.LoggingConfig,
-		vpc: in.VpcConfig, files: in.FileSystemConfigs, deadLetter: in.DeadLetterConfig, snapStart: in.SnapStart,
+		vpc: in.VpcConfig, files: in.FileSystemConfigs, deadLetter: in.DeadLetterConfig, snapStart: in.SnapStart, layers: in.Layers,
 	}
 	if ch.runtime == nil || str(ch.handler) == "" {
 		return nil, badValue("Runtime and Handler are mandatory parameters for functions created with deployment packages.")
@@ -84,6 +86,7 @@ func (ch *change) apply(cfg *function.Config) error {
 	set(&cfg.Runtime, ch.runtime)
 	set(&cfg.Role, ch.role)
 	set(&cfg.Handler, ch.handler)
+	set(&cfg.KMSKey, ch.kmsKey)
 	setInt(&cfg.Timeout, ch.timeout)
 	setInt(&cfg.MemorySize, ch.memory)
 	if ch.storage != nil {
@@ -95,6 +98,12 @@ func (ch *change) apply(cfg *function.Config) error {
 	}
 	if ch.tracing != nil && ch.tracing.Mode != "" {
 		cfg.TracingMode = string(ch.tracing.Mode)
+	}
+	if ch.layers != nil {
+		cfg.Layers = nil
+		for _, name := range ch.layers {
+			cfg.Layers = append(cfg.Layers, function.Layer{ARN: name})
+		}
 	}
 	if err := ch.applyConnections(cfg); err != nil {
 		return err
@@ -244,16 +253,24 @@ func (s *Server) checkArchitecture(asked []types.Architecture, fallback string) 
 	return s.cfg.Architecture, nil
 }
 
-// checkZip checks that there is an archive, of a size that may be sent
-// inline. What is in it is the control plane's business.
-func checkZip(zip []byte) ([]byte, error) {
+// checkCode checks that there is an archive, of a size that may be sent
+// inline, or the name of one in S3. What is in it is the control plane's
+// business.
+func checkCode(zip []byte, bucket, key, version *string) ([]byte, *function.S3Object, error) {
+	inS3 := str(bucket) != "" || str(key) != "" || str(version) != ""
 	switch {
+	case inS3 && zip != nil:
+		return nil, nil, badValue("Please do not provide other FunctionCode parameters when providing a ZipFile.")
+	case inS3 && (str(bucket) == "" || str(key) == ""):
+		return nil, nil, badValue("Please provide both S3Bucket and S3Key.")
+	case inS3:
+		return nil, &function.S3Object{Bucket: *bucket, Key: *key, Version: str(version)}, nil
 	case zip == nil:
-		return nil, badValue("Please provide a source for function code.")
+		return nil, nil, badValue("Please provide a source for function code.")
 	case len(zip) == 0:
-		return nil, badValue("Uploaded file must be a non-empty zip")
+		return nil, nil, badValue("Uploaded file must be a non-empty zip")
 	case len(zip) > maxZip:
-		return nil, awserr.New("RequestEntityTooLargeException", "Zipped size must be smaller than %d bytes", maxZip)
+		return nil, nil, awserr.New("RequestEntityTooLargeException", "Zipped size must be smaller than %d bytes", maxZip)
 	}
-	return zip, nil
+	return zip, nil, nil
 }

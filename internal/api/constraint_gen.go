@@ -96,7 +96,7 @@ var constraints = map[string]*constraint{
 	"EventSourceMappingMetricList":                  {min: bound(0), max: bound(3)},
 	"EventSourceMappingMetricsConfig":               {members: []string{"Metrics"}},
 	"EventSourceMappingSystemLogLevel":              {enum: []string{"DEBUG", "INFO", "WARN"}},
-	"EventSourcePosition":                           {enum: []string{"TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"}},
+	"EventSourcePosition":                           {enum: []string{"LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"}},
 	"EventSourceToken":                              {min: bound(0), max: bound(256), pattern: "[a-zA-Z0-9._\\-]+"},
 	"ExecutionEnvironmentMemoryGiBPerVCpu":          {min: bound(2), max: bound(8)},
 	"ExecutionStatus":                               {enum: []string{"RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "STOPPED"}},

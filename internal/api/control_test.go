@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -57,6 +58,9 @@ type hearth struct {
 	// sessions end, are ahead of the real one, in nanoseconds.
 	clock    *atomic.Int64
 	sessions *atomic.Int64
+	store    *etcd.Server
+	objects  *objectstore.Dir
+	plane    *control.Service
 	events   *[]audit.Event
 }
 
@@ -77,13 +81,10 @@ func (idle) InvokeStream(context.Context, string, string, string, *invocation.Re
 
 func (idle) Provisioned(*function.Record) (int, int, string) { return 0, 0, "" }
 
-func startHearth(t *testing.T) hearth {
-	t.Helper()
-	return startHearthOver(t, idle{})
-}
+// options change what a test's control plane and server are made of.
+type options func(*control.Config, *api.Config)
 
-// startHearthOver is startHearth with something that runs functions.
-func startHearthOver(t *testing.T, invoker api.Invoker) hearth {
+func startHearth(t *testing.T, changes ...options) hearth {
 	t.Helper()
 	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
 	store, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(dir, "etcd"), Log: log})
@@ -103,25 +104,40 @@ func startHearthOver(t *testing.T, invoker api.Invoker) hearth {
 	t.Cleanup(func() { _ = objects.Close() })
 	h := hearth{t: t, clock: new(atomic.Int64), sessions: new(atomic.Int64), events: new([]audit.Event)}
 	now := func() time.Time { return time.Now().Add(time.Duration(h.clock.Load())) }
-	record := func(e audit.Event) { *h.events = append(*h.events, e) }
+	var mu sync.Mutex
+	record := func(e audit.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		*h.events = append(*h.events, e)
+	}
 	life := func() time.Time { return time.Now().Add(time.Duration(h.sessions.Load())) }
 	people := startIdentities(t, store, dir, life, record)
-	plane := control.New(control.Config{Catalog: records, Objects: objects, Preparer: idle{}, Log: log, Region: region})
+	below := control.Config{
+		Catalog: records, Objects: objects, Preparer: idle{}, Log: log, Region: region, Preparers: 8, ObjectGrace: time.Nanosecond,
+	}
+	cfg := api.Config{
+		URLs: records, URLBase: "http://functions.test:4566",
+		Invoker: idle{}, Provisioner: idle{}, Keys: people, Access: people, Identities: people, Region: region, Log: log,
+		Runtimes: []string{"python3.11"}, Concurrency: 1000, Now: now, Audit: record,
+	}
+	for _, change := range changes {
+		change(&below, &cfg)
+	}
+	plane := control.New(below)
 	if err := plane.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(plane.Stop)
-	server, err := api.New(api.Config{
-		Functions: plane, Invoker: invoker, URLs: records, URLBase: "http://functions.test:4566", Provisioner: idle{}, Keys: people, Access: people, Identities: people, Region: region, Log: log,
-		Runtimes: []string{"python3.11"}, Concurrency: 1000, Now: now, Audit: record,
-	})
+	cfg.Functions = plane
+	server, err := api.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ts := httptest.NewServer(server)
 	t.Cleanup(ts.Close)
-	transport := &http.Transport{}
+	transport := &http.Transport{MaxIdleConnsPerHost: 32}
 	t.Cleanup(transport.CloseIdleConnections)
+	h.store, h.objects, h.plane = store, objects, plane
 	h.url, h.http = ts.URL, &http.Client{Transport: transport}
 	h.Client = h.root().Client
 	return h
@@ -198,10 +214,15 @@ func (h hearth) update(name, body string) {
 // settle waits until what was asked for last serves.
 func (h hearth) settle(name string) {
 	h.t.Helper()
-	waiter := lambda.NewFunctionUpdatedV2Waiter(h.Client, func(o *lambda.FunctionUpdatedV2WaiterOptions) { o.MinDelay = 10 * time.Millisecond })
-	if err := waiter.Wait(h.t.Context(), &lambda.GetFunctionInput{FunctionName: &name}, 20*time.Second); err != nil {
+	if err := h.ready(name); err != nil {
 		h.t.Fatal(err)
 	}
+}
+
+// ready waits until what was asked for last serves.
+func (h hearth) ready(name string) error {
+	waiter := lambda.NewFunctionUpdatedV2Waiter(h.Client, func(o *lambda.FunctionUpdatedV2WaiterOptions) { o.MinDelay = 10 * time.Millisecond })
+	return waiter.Wait(h.t.Context(), &lambda.GetFunctionInput{FunctionName: &name}, time.Minute)
 }
 
 func (h hearth) publish(name string) *lambda.PublishVersionOutput {

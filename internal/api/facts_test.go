@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -86,7 +87,12 @@ func TestCreateErrors(t *testing.T) {
 		{"reserved variables", map[string]any{"Environment": map[string]any{"Variables": map[string]string{"AWS_REGION": "x", "AWS_ACCESS_KEY_ID": "y"}}}, param, "Lambda was unable to configure your environment variables because the environment variables you have provided contains reserved keys that are currently not supported for modification. Reserved keys used in this request: AWS_REGION, AWS_ACCESS_KEY_ID"},
 		{"package type", map[string]any{"PackageType": "Tar"}, validation, detected + "'Tar' at 'packageType' failed to satisfy constraint: Member must satisfy enum value set: [Zip, Image]"},
 		{"image", map[string]any{"PackageType": "Image"}, param, "PackageType Image is not supported yet by this version of Hearth. Leave it out."},
-		{"layers", map[string]any{"Layers": []string{"arn:aws:lambda:us-east-1:123456789012:layer:l:1"}}, param, "Layers is not supported yet by this version of Hearth. Leave it out."},
+		{"six layers", map[string]any{"Layers": slices.Repeat([]string{"arn:aws:lambda:us-east-1:000000000000:layer:l:1"}, 6)}, param, "Cannot reference more than 5 layers."},
+		{"layer without version", map[string]any{"Layers": []string{"arn:aws:lambda:us-east-1:000000000000:layer:l"}}, validation, detected +
+			`'[arn:aws:lambda:us-east-1:000000000000:layer:l]' at 'layers' failed to satisfy constraint: Member must satisfy constraint: [Member must have length less than or equal to 140, ` +
+			`Member must have length greater than or equal to 1, Member must satisfy regular expression pattern: arn:[a-zA-Z0-9-]+:lambda:[a-zA-Z0-9-]+:\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+, Member must not be null]`},
+		{"zip and bucket", map[string]any{"Code": map[string]any{"ZipFile": "eA==", "S3Bucket": "bucket"}}, param, "Please do not provide other FunctionCode parameters when providing a ZipFile."},
+		{"bucket without key", map[string]any{"Code": map[string]any{"S3Bucket": "bucket"}}, param, "Please provide both S3Bucket and S3Key."},
 		{"log level in text", map[string]any{"LoggingConfig": map[string]any{"ApplicationLogLevel": "DEBUG"}}, param, "To set ApplicationLogLevel or SystemLogLevel, set LogFormat to JSON."},
 		{"system tag", map[string]any{"Tags": map[string]string{"aws:x": "y"}}, param, "aws: prefixed tag key names are not allowed for external use."},
 		{"other region", map[string]any{"FunctionName": "arn:aws:lambda:eu-west-1:000000000000:function:f"}, "ResourceNotFoundException", "Functions from 'eu-west-1' are not reachable in this region ('us-east-1')"},
@@ -114,7 +120,7 @@ func TestCreateLimits(t *testing.T) {
 	b := start(t)
 	t.Run("limits-021", func(t *testing.T) {
 		// Past the codec: it is tested with smaller bodies.
-		_, err := checkZip(make([]byte, 52428801))
+		_, _, err := checkCode(make([]byte, 52428801), nil, nil, nil)
 		want := "RequestEntityTooLargeException: Zipped size must be smaller than 52428800 bytes"
 		if err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)

@@ -151,6 +151,11 @@ func (m *memory) List(_ context.Context, _, after string, limit int) ([]*functio
 	return page, "", nil
 }
 
+// Environment shows what a request has set: the fake seals nothing.
+func (*memory) Environment(_ context.Context, r *function.Record) (map[string]string, error) {
+	return r.Latest.Environment, nil
+}
+
 func (m *memory) Tag(_ context.Context, _, name string, tags map[string]string) error {
 	_, err := m.change(name, "", func(r *function.Record) error {
 		if r.Tags == nil {
@@ -234,7 +239,9 @@ func (ownAccount) Authorize(_ context.Context, caller *sigv4.Identity, r *policy
 	return nil
 }
 
-func (ownAccount) PassRole(context.Context, *sigv4.Identity, string) error { return nil }
+func (ownAccount) PassRole(context.Context, *sigv4.Identity, *policy.Request, string) error {
+	return nil
+}
 
 func (ownAccount) AuthorizeAnonymous(*policy.Request, *policy.Document) error {
 	return awserr.New("AccessDeniedException", "nobody may do anything without a name")

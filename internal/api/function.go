@@ -44,20 +44,25 @@ func (s *Server) createFunction(ctx context.Context, c *call, in *lambda.CreateF
 	if err != nil {
 		return nil, err
 	}
-	zip, err := checkZip(in.Code.ZipFile)
+	zip, object, err := checkCode(in.Code.ZipFile, in.Code.S3Bucket, in.Code.S3Key, in.Code.S3ObjectVersion)
 	if err != nil {
 		return nil, err
 	}
 	if err := checkTags(nil, in.Tags); err != nil {
 		return nil, err
 	}
+	none := &function.Record{Account: ref.Account, Region: s.cfg.Region, Name: ref.Name, Latest: &function.Config{}}
+	if err := s.mayRekey(ctx, c, none, in.KMSKeyArn, in.Environment); err != nil {
+		return nil, err
+	}
 	record, err := s.cfg.Functions.Create(ctx, function.CreateRequest{
-		Account: ref.Account, Name: ref.Name, Config: *cfg, Zip: zip, Tags: in.Tags, Publish: in.Publish,
+		Account: ref.Account, Name: ref.Name, Config: *cfg, Zip: zip, S3: object, Tags: in.Tags, Publish: in.Publish,
+		CodeSigningConfig: str(in.CodeSigningConfigArn),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return s.configuration(record, record.Version), nil
+	return s.configuration(ctx, c, record, record.Version), nil
 }
 
 func (s *Server) getFunction(ctx context.Context, c *call, in *lambda.GetFunctionInput) (smithy.Serializable, error) {
@@ -72,7 +77,7 @@ func (s *Server) getFunction(ctx context.Context, c *call, in *lambda.GetFunctio
 	repository := "S3"
 	return &lambda.GetFunctionOutput{
 		Code:          &types.FunctionCodeLocation{RepositoryType: &repository, Location: &link},
-		Configuration: s.configuration(record, qualifier),
+		Configuration: s.configuration(ctx, c, record, qualifier),
 		Tags:          record.Tags,
 		Concurrency:   s.shownConcurrency(record),
 	}, nil
@@ -91,7 +96,7 @@ func (s *Server) getFunctionConfiguration(ctx context.Context, c *call, in *lamb
 	if err != nil {
 		return nil, err
 	}
-	return s.configuration(record, qualifier), nil
+	return s.configuration(ctx, c, record, qualifier), nil
 }
 
 // find resolves a reference to a function and gets its record.
@@ -122,7 +127,7 @@ func (s *Server) listFunctions(ctx context.Context, c *call, in *lambda.ListFunc
 	}
 	out := &lambda.ListFunctionsOutput{Functions: make([]types.FunctionConfiguration, 0, len(records)), NextMarker: marker(next)}
 	for _, record := range records {
-		out.Functions = append(out.Functions, *s.listed(record, ""))
+		out.Functions = append(out.Functions, *s.listed(ctx, c, record, ""))
 	}
 	return out, nil
 }
@@ -137,7 +142,7 @@ func (s *Server) listAll(ctx context.Context, c *call, after string, page int) (
 	}
 	out := &lambda.ListFunctionsOutput{Functions: make([]types.FunctionConfiguration, 0, len(records))}
 	for _, record := range records {
-		out.Functions = append(out.Functions, *s.listed(record, record.VersionName()))
+		out.Functions = append(out.Functions, *s.listed(ctx, c, record, record.VersionName()))
 	}
 	if next.Name != "" {
 		out.NextMarker = marker(next.Name + ":" + next.Version)
@@ -160,18 +165,18 @@ func (s *Server) updateFunctionCode(ctx context.Context, c *call, in *lambda.Upd
 	if err != nil {
 		return nil, err
 	}
-	zip, err := checkZip(in.ZipFile)
+	zip, object, err := checkCode(in.ZipFile, in.S3Bucket, in.S3Key, in.S3ObjectVersion)
 	if err != nil {
 		return nil, err
 	}
 	record, err := s.cfg.Functions.UpdateCode(ctx, function.CodeUpdate{
 		Account: ref.Account, Name: ref.Name, RevisionID: str(in.RevisionId),
-		Zip: zip, Architecture: architecture, Publish: in.Publish, DryRun: in.DryRun,
+		Zip: zip, S3: object, Architecture: architecture, Publish: in.Publish, DryRun: in.DryRun,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return s.configuration(record, record.Version), nil
+	return s.configuration(ctx, c, record, record.Version), nil
 }
 
 func (s *Server) updateFunctionConfiguration(ctx context.Context, c *call, in *lambda.UpdateFunctionConfigurationInput) (smithy.Serializable, error) {
@@ -189,6 +194,13 @@ func (s *Server) updateFunctionConfiguration(ctx context.Context, c *call, in *l
 	if err := s.checkChange(change); err != nil {
 		return nil, err
 	}
+	now, err := s.cfg.Functions.Get(ctx, ref.Account, ref.Name)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.mayRekey(ctx, c, now, in.KMSKeyArn, in.Environment); err != nil {
+		return nil, err
+	}
 	record, err := s.cfg.Functions.UpdateConfig(ctx, function.ConfigUpdate{
 		Account: ref.Account, Name: ref.Name, RevisionID: str(in.RevisionId),
 		Apply: change.apply,
@@ -196,7 +208,7 @@ func (s *Server) updateFunctionConfiguration(ctx context.Context, c *call, in *l
 	if err != nil {
 		return nil, err
 	}
-	return s.configuration(record, ""), nil
+	return s.configuration(ctx, c, record, ""), nil
 }
 
 func (s *Server) deleteFunction(ctx context.Context, c *call, in *lambda.DeleteFunctionInput) (smithy.Serializable, error) {
@@ -240,7 +252,7 @@ func clamp32(n int) int32 { return int32(max(math.MinInt32, min(n, math.MaxInt32
 
 // configuration is a record as the API shows it. All operations that answer a
 // configuration share this shape's schema.
-func (s *Server) configuration(r *function.Record, qualifier string) *types.FunctionConfiguration {
+func (s *Server) configuration(ctx context.Context, c *call, r *function.Record, qualifier string) *types.FunctionConfiguration {
 	cfg := r.Latest
 	arn, version := r.ARN(), r.VersionName()
 	if qualifier != "" {
@@ -257,6 +269,7 @@ func (s *Server) configuration(r *function.Record, qualifier string) *types.Func
 		FunctionArn:      &arn,
 		FunctionName:     &r.Name,
 		Handler:          &cfg.Handler,
+		KMSKeyArn:        optional(cfg.KMSKey),
 		LastModified:     &modified,
 		LoggingConfig: &types.LoggingConfig{
 			LogFormat: types.LogFormat(cfg.LogFormat), LogGroup: &cfg.LogGroup,
@@ -280,9 +293,11 @@ func (s *Server) configuration(r *function.Record, qualifier string) *types.Func
 		StateReason:                optional(r.StateReason),
 		LastUpdateStatusReason:     optional(r.LastUpdateStatusReason),
 	}
-	if cfg.Environment != nil {
-		out.Environment = &types.EnvironmentResponse{Variables: cfg.Environment}
+	for i := range cfg.Layers {
+		l := &cfg.Layers[i]
+		out.Layers = append(out.Layers, types.Layer{Arn: &l.ARN, CodeSize: l.Code.Size})
 	}
+	out.Environment = s.environment(ctx, c, r)
 	showConnections(out, cfg)
 	if arn := s.runtimeVersionARN(r); arn != "" {
 		out.RuntimeVersionConfig = &types.RuntimeVersionConfig{RuntimeVersionArn: &arn}

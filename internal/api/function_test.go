@@ -62,7 +62,6 @@ func TestUpdateFunctionCode(t *testing.T) {
 		t.Errorf("updated: %+v", out)
 	}
 	for _, in := range []*lambda.UpdateFunctionCodeInput{
-		{S3Bucket: aws.String("bucket"), S3Key: aws.String("key")},
 		{ImageUri: aws.String("000000000000.dkr.ecr.us-east-1.amazonaws.com/x:y")},
 		{},
 		{ZipFile: []byte("x"), Architectures: []types.Architecture{types.ArchitectureArm64}},
@@ -180,7 +179,7 @@ func TestTags(t *testing.T) {
 		{"system", *arn, map[string]string{"AWS:x": "v"}, "InvalidParameterValueException", "aws: prefixed tag key names are not allowed for external use."},
 		{"long key", *arn, map[string]string{strings.Repeat("k", 129): "v"}, "InvalidParameterValueException", "A tag's key must have 1 to 128 characters."},
 		{"long value", *arn, map[string]string{"k": strings.Repeat("v", 257)}, "InvalidParameterValueException", "The value of tag 'k' must have at most 256 characters."},
-		{"not a function", "arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-00000000000000000", map[string]string{"k": "v"}, "InvalidParameterValueException", "Tags are supported on functions only by this version of Hearth. Give the ARN of a function."},
+		{"other kinds", "arn:aws:lambda:us-east-1:000000000000:capacity-provider:c", map[string]string{"k": "v"}, "InvalidParameterValueException", "Tags are supported on functions, event source mappings and code signing configurations of this account and region. Give the ARN of one of them."},
 	}
 	for _, tt := range tests {
 		_, err := b.client.TagResource(ctx, &lambda.TagResourceInput{Resource: &tt.resource, Tags: tt.tags})

@@ -36,7 +36,8 @@ func (s *Server) lambdaHandlers() map[string]handler {
 	all := make(map[string]handler)
 	for _, some := range []map[string]handler{
 		s.functionHandlers(), s.versionHandlers(), s.aliasHandlers(), s.concurrencyHandlers(), s.permissionHandlers(),
-		s.eventInvokeHandlers(), s.settingHandlers(), s.tagHandlers(), s.urlHandlers(),
+		s.eventInvokeHandlers(), s.layerHandlers(), s.settingHandlers(), s.tagHandlers(),
+		s.eventSourceHandlers(), s.codeSigningHandlers(), s.urlHandlers(),
 	} {
 		maps.Copy(all, some)
 	}

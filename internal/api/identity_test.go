@@ -207,7 +207,7 @@ func TestSessions(t *testing.T) {
 	h.create("hi")
 	root := h.root()
 	trust := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::000000000000:root"},"Action":"sts:AssumeRole",` +
-		`"Condition":{"StringEquals":{"sts:ExternalId":"e"}}}]}`
+		`"Condition":{"StringEquals":{"sts:ExternalId":"ext"}}}]}`
 	made, err := root.iam.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("reader"), AssumeRolePolicyDocument: &trust})
 	if err != nil {
 		t.Fatal(err)
@@ -221,7 +221,7 @@ func TestSessions(t *testing.T) {
 	in := &sts.AssumeRoleInput{RoleArn: made.Role.Arn, RoleSessionName: aws.String("s1")}
 	_, err = alice.sts.AssumeRole(ctx, in)
 	h.denied("no external id", err, "AccessDenied", "", "no role trust policy")
-	in.ExternalId = aws.String("e")
+	in.ExternalId = aws.String("ext")
 	in.Policy = aws.String(statement("Allow", "lambda:ListFunctions", "*"))
 	out, err := alice.sts.AssumeRole(ctx, in)
 	if err != nil {

@@ -56,7 +56,7 @@ func (s *Server) readInvoke(c *call, reference string, query url.Values, body []
 		return ref, nil, err
 	}
 	about := subject{resource: ref.String(), account: ref.Account, fn: ref}
-	asked := s.accessRequest(c, about, "lambda:"+action(c.op))
+	asked := s.accessRequest(c, "lambda:"+action(c.op), about)
 	if err := s.cfg.Access.Authorize(c.r.Context(), &c.Identity, asked, s.policyOf(c.r.Context(), ref)); err != nil {
 		return ref, nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 
 	"hearth/internal/audit"
 	"hearth/internal/awserr"
+	"hearth/internal/awsquery"
 	"hearth/internal/function"
 	"hearth/internal/invocation"
 	"hearth/internal/sigv4"
@@ -28,12 +28,16 @@ import (
 // *awserr.Error, or faults.
 type Control interface {
 	Functions
+	Tags
+	Environments
 	Versions
 	Aliases
 	Concurrency
+	Layers
 	Permissions
 	Settings
-	URLs
+	EventSources
+	CodeSigning
 }
 
 // Functions is what the control plane does with functions as a whole.
@@ -46,11 +50,22 @@ type Functions interface {
 	// List returns up to limit records in order of name, from the one behind
 	// after on; next is empty at the end, or the after of the next page.
 	List(ctx context.Context, account, after string, limit int) (records []*function.Record, next string, err error)
-	Tag(ctx context.Context, account, name string, tags map[string]string) error
-	Untag(ctx context.Context, account, name string, keys []string) error
 	// OpenCode opens the archive of the record's latest configuration.
 	OpenCode(ctx context.Context, record *function.Record) (io.ReadSeekCloser, error)
 	Usage(ctx context.Context, account string) (function.Usage, error)
+}
+
+// Tags is what the control plane does with functions' tags.
+type Tags interface {
+	Tag(ctx context.Context, account, name string, tags map[string]string) error
+	Untag(ctx context.Context, account, name string, keys []string) error
+}
+
+// Environments opens what lies sealed.
+type Environments interface {
+	// Environment opens the variables of the record's latest configuration;
+	// nil if they were never set.
+	Environment(ctx context.Context, record *function.Record) (map[string]string, error)
 }
 
 // Invoker is the frontend of the invoke path. Its errors are *awserr.Error.
@@ -71,6 +86,8 @@ type Config struct {
 	// Provisioner knows of environments that are initialised ahead.
 	Provisioner Provisioner
 	Keys        sigv4.Keys
+	// KMS is the key service; without one its API is not served.
+	KMS KeyService
 	// Access decides what callers may do, Identities are who they are.
 	Access     Access
 	Identities Identities
@@ -79,6 +96,8 @@ type Config struct {
 	// URLBase is what function URLs are below: a scheme, a domain and perhaps
 	// a port; http://localhost if empty.
 	URLBase string
+	// Logs is CloudWatch Logs; not served if nil.
+	Logs Logs
 	// Region is the one region served.
 	Region string
 	// Runtimes are the managed runtimes that can be built here.
@@ -233,11 +252,19 @@ func (s *Server) serve(c *call) error {
 		return s.serveQuery(c, p)
 	case codeService:
 		return s.serveCode(c, p)
+	case "logs":
+		if s.cfg.Logs != nil {
+			return s.serveLogs(c, p)
+		}
+	case "kms":
+		if s.cfg.KMS != nil {
+			return s.serveKMS(c, p)
+		}
 	}
 	if _, err := readBody(c, p, maxBody); err != nil {
 		return err
 	}
-	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda, iam and sts are.", p.Scope.Service)
+	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda, iam, sts and kms are.", p.Scope.Service)
 }
 
 // unauthenticated are the errors of requests of which nobody knows who sent
@@ -258,9 +285,8 @@ func (s *Server) auditRefusal(c *call, err error) {
 }
 
 func (s *Server) serveLambda(c *call, p *sigv4.Pending) error {
-	if p.Scope.Region != s.cfg.Region {
-		return awserr.New("InvalidSignatureException",
-			"Credential should be scoped to a valid region, not '%.64s'. This Hearth serves '%s': set AWS_REGION to it.", p.Scope.Region, s.cfg.Region)
+	if err := s.checkRegion(p); err != nil {
+		return err
 	}
 	var query url.Values
 	if c.r.URL.RawQuery != "" {
@@ -286,6 +312,16 @@ func (s *Server) serveLambda(c *call, p *sigv4.Pending) error {
 		return s.invokeStream(c, m.labels[0].value, query, body)
 	}
 	return s.operate(c, m, query, body)
+}
+
+// checkRegion refuses signatures for another region than the one served: the
+// caller does not mean what is here.
+func (s *Server) checkRegion(p *sigv4.Pending) error {
+	if p.Scope.Region != s.cfg.Region {
+		return awserr.New("InvalidSignatureException",
+			"Credential should be scoped to a valid region, not '%.64s'. This Hearth serves '%s': set AWS_REGION to it.", p.Scope.Region, s.cfg.Region)
+	}
+	return nil
 }
 
 // operate runs an operation through the codec.
@@ -330,6 +366,7 @@ func (s *Server) write(c *call, a *answer) {
 		h["Content-Length"] = []string{strconv.Itoa(len(a.body))}
 	}
 	c.w.WriteHeader(a.status)
+	//nolint:gosec // a function's page is that of a site of its own
 	if _, err := c.w.Write(a.body); err != nil && len(a.body) > 0 {
 		s.cfg.Log.LogAttrs(c.r.Context(), slog.LevelDebug, "client went away before its answer",
 			slog.String("requestId", c.id), slog.Any("error", err))
@@ -348,10 +385,13 @@ func (s *Server) fail(c *call, err error) {
 		e = awserr.Internal()
 	}
 	a := &answer{status: e.HTTPStatus(), header: jsonHeader()}
-	if !c.viaURL && speaksQuery(c) {
+	switch {
+	case !c.viaURL && speaksJSON(c):
+		a = jsonError(e)
+	case !c.viaURL && speaksQuery(c):
 		a.header.Set("Content-Type", "text/xml")
-		a.body = xmlError(e, c.id)
-	} else {
+		a.body = awsquery.Fault(e, c.id)
+	default:
 		a.header["X-Amzn-Errortype"] = []string{e.Code}
 		body, err := json.Marshal(e.Body())
 		if err != nil {
@@ -370,27 +410,6 @@ func (c *call) operation() string {
 		return c.op.name
 	}
 	return c.r.Method + " " + clip(c.r.URL.Path)
-}
-
-// queryError is an error of AWS's query protocol.
-type queryError struct {
-	XMLName   xml.Name `xml:"ErrorResponse"`
-	Type      string   `xml:"Error>Type"`
-	Code      string   `xml:"Error>Code"`
-	Message   string   `xml:"Error>Message"`
-	RequestID string   `xml:"RequestId"`
-}
-
-func xmlError(e *awserr.Error, id string) []byte {
-	kind := "Sender"
-	if e.HTTPStatus() >= http.StatusInternalServerError {
-		kind = "Receiver"
-	}
-	body, err := xml.Marshal(queryError{Type: kind, Code: e.Code, Message: e.Message, RequestID: id})
-	if err != nil {
-		panic(err) // strings only
-	}
-	return body
 }
 
 // newRequestID returns a UUID of version 4.

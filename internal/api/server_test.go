@@ -55,7 +55,7 @@ func TestAuthenticationErrors(t *testing.T) {
 	failed(t, do(t, sign("AKIAOTHER", testSecret, testRegion, "lambda", now)), 403, "UnrecognizedClientException", "The security token included in the request is invalid.")
 	failed(t, do(t, sign(testKey, "wrong", testRegion, "lambda", now)), 403, "InvalidSignatureException", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
 	failed(t, do(t, sign(testKey, testSecret, "eu-west-1", "lambda", now)), 403, "InvalidSignatureException", "Credential should be scoped to a valid region, not 'eu-west-1'. This Hearth serves 'us-east-1': set AWS_REGION to it.")
-	failed(t, do(t, sign(testKey, testSecret, testRegion, "dynamodb", now)), 501, "NotImplementedException", "The service 'dynamodb' is not served by this version of Hearth; lambda, iam and sts are.")
+	failed(t, do(t, sign(testKey, testSecret, testRegion, "dynamodb", now)), 501, "NotImplementedException", "The service 'dynamodb' is not served by this version of Hearth; lambda, iam, sts and kms are.")
 	if got := do(t, sign(testKey, testSecret, testRegion, "lambda", now.Add(-6*time.Minute))); got.status != 403 || !strings.Contains(got.body, "Signature expired: ") {
 		t.Errorf("got %v", got)
 	}

@@ -28,42 +28,36 @@ func unsupportedInCreate(in *lambda.CreateFunctionInput) error {
 	if err := refuse(
 		field{"PackageType Image", in.PackageType == types.PackageTypeImage},
 		field{"PublishTo", in.PublishTo != ""},
-		field{"CodeSigningConfigArn", str(in.CodeSigningConfigArn) != ""},
 		field{"TenancyConfig", in.TenancyConfig != nil},
 	); err != nil {
 		return err
 	}
-	if err := unsupportedCode(code.S3Bucket, code.S3Key, code.S3ObjectVersion, code.ImageUri, code.SourceKMSKeyArn); err != nil {
+	if err := unsupportedCode(code.ImageUri, code.SourceKMSKeyArn); err != nil {
 		return err
 	}
-	return unsupportedConfig(in.Layers, in.KMSKeyArn, in.ImageConfig, in.DurableConfig, in.CapacityProviderConfig)
+	return unsupportedConfig(in.ImageConfig, in.DurableConfig, in.CapacityProviderConfig)
 }
 
 func unsupportedInCodeUpdate(in *lambda.UpdateFunctionCodeInput) error {
 	if err := refuse(field{"PublishTo", in.PublishTo != ""}); err != nil {
 		return err
 	}
-	return unsupportedCode(in.S3Bucket, in.S3Key, in.S3ObjectVersion, in.ImageUri, in.SourceKMSKeyArn)
+	return unsupportedCode(in.ImageUri, in.SourceKMSKeyArn)
 }
 
 func unsupportedInConfigUpdate(in *lambda.UpdateFunctionConfigurationInput) error {
-	return unsupportedConfig(in.Layers, in.KMSKeyArn, in.ImageConfig, in.DurableConfig, in.CapacityProviderConfig)
+	return unsupportedConfig(in.ImageConfig, in.DurableConfig, in.CapacityProviderConfig)
 }
 
-func unsupportedCode(bucket, key, version, image, kms *string) error {
+func unsupportedCode(image, kms *string) error {
 	return refuse(
-		field{"Code from S3 (S3Bucket)", str(bucket) != ""},
-		field{"Code from S3 (S3Key)", str(key) != ""},
-		field{"Code from S3 (S3ObjectVersion)", str(version) != ""},
 		field{"ImageUri", str(image) != ""},
 		field{"SourceKMSKeyArn", str(kms) != ""},
 	)
 }
 
-func unsupportedConfig(layers []string, kms *string, image *types.ImageConfig, durable *types.DurableConfig, capacity *types.CapacityProviderConfig) error {
+func unsupportedConfig(image *types.ImageConfig, durable *types.DurableConfig, capacity *types.CapacityProviderConfig) error {
 	return refuse(
-		field{"Layers", len(layers) > 0},
-		field{"KMSKeyArn", str(kms) != ""},
 		field{"ImageConfig", image != nil && (len(image.Command)+len(image.EntryPoint) > 0 || str(image.WorkingDirectory) != "")},
 		field{"DurableConfig", durable != nil},
 		field{"CapacityProviderConfig", capacity != nil},

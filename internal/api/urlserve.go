@@ -105,7 +105,7 @@ func (s *Server) authorizeURL(u *urlCall, record *function.Record) error {
 	ctx := u.r.Context()
 	about, resource := subject{resource: u.ref.String(), account: u.ref.Account, fn: u.ref}, s.policyOf(ctx, u.ref)
 	for _, action := range []string{"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"} {
-		r := s.accessRequest(u.call, about, action)
+		r := s.accessRequest(u.call, action, about)
 		r.Keys.Set(policy.KeyFunctionURLAuthType, u.url.AuthType)
 		r.Keys.SetBool(policy.KeyInvokedViaFunctionURL, true)
 		r.Keys.SetTags(policy.TagsOfResource, record.Tags)

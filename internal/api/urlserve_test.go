@@ -17,7 +17,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
+	"hearth/internal/api"
 	"hearth/internal/awserr"
+	"hearth/internal/control"
 	"hearth/internal/invocation"
 	"hearth/internal/sigv4"
 )
@@ -89,7 +91,7 @@ type site struct {
 func startSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{puppet: &puppet{answer: `"hello"`}, transport: &http.Transport{}}
-	s.hearth = startHearthOver(t, s.puppet)
+	s.hearth = startHearth(t, func(_ *control.Config, c *api.Config) { c.Invoker = s.puppet })
 	t.Cleanup(s.transport.CloseIdleConnections)
 	s.create("hi")
 	return s
@@ -320,6 +322,12 @@ func TestURLWithIAM(t *testing.T) {
 		{"form", func() *http.Request {
 			r := sign(t, post(), "lambda", body)
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.Header.Set("X-Amz-Date", "20200101T000000Z")
+			return r
+		}(), "InvalidSignatureException"},
+		{"JSON of another protocol", func() *http.Request {
+			r := sign(t, post(), "lambda", body)
+			r.Header.Set("Content-Type", "application/x-amz-json-1.1")
 			r.Header.Set("X-Amz-Date", "20200101T000000Z")
 			return r
 		}(), "InvalidSignatureException"},

@@ -47,7 +47,7 @@ func (s *Server) publishVersion(ctx context.Context, c *call, in *lambda.Publish
 	if err != nil {
 		return nil, err
 	}
-	return s.configuration(version, version.Version), nil
+	return s.configuration(ctx, c, version, version.Version), nil
 }
 
 // listVersions lists $LATEST first, as AWS does.
@@ -67,7 +67,7 @@ func (s *Server) listVersions(ctx context.Context, c *call, in *lambda.ListVersi
 		if err != nil {
 			return nil, err
 		}
-		out.Versions = append(out.Versions, *s.listed(latest, function.LatestVersion))
+		out.Versions = append(out.Versions, *s.listed(ctx, c, latest, function.LatestVersion))
 		page--
 		after = "0"
 	}
@@ -83,7 +83,7 @@ func (s *Server) listVersions(ctx context.Context, c *call, in *lambda.ListVersi
 		return nil, err
 	}
 	for _, v := range versions {
-		out.Versions = append(out.Versions, *s.listed(v, v.Version))
+		out.Versions = append(out.Versions, *s.listed(ctx, c, v, v.Version))
 	}
 	out.NextMarker = marker(next)
 	return out, nil
@@ -91,8 +91,8 @@ func (s *Server) listVersions(ctx context.Context, c *call, in *lambda.ListVersi
 
 // listed is a configuration as lists show it: AWS leaves the state to
 // GetFunction.
-func (s *Server) listed(r *function.Record, qualifier string) *types.FunctionConfiguration {
-	cfg := s.configuration(r, qualifier)
+func (s *Server) listed(ctx context.Context, c *call, r *function.Record, qualifier string) *types.FunctionConfiguration {
+	cfg := s.configuration(ctx, c, r, qualifier)
 	cfg.State, cfg.StateReason, cfg.StateReasonCode = "", nil, ""
 	cfg.LastUpdateStatus, cfg.LastUpdateStatusReason, cfg.LastUpdateStatusReasonCode = "", nil, ""
 	cfg.RuntimeVersionConfig = nil

@@ -3,8 +3,8 @@
 //
 // Invariants:
 //
-//  1. Extract writes only below the directory it is given, and what it leaves
-//     there holds no symbolic link that leads out of it.
+//  1. Extract and ExtractAll write only below the directory they are given, and
+//     what they leave there holds no symbolic link that leads out of it.
 //  2. An archive that Check accepts is one that Extract accepts.
 //  3. Work is bounded: by Limits in files and bytes, never by what the archive
 //     says about itself.

@@ -21,11 +21,11 @@ import (
 // Files are readable by all and writable only by their owner, which is
 // whoever runs Extract; a file that anyone may execute may be executed by all.
 // Directories have mode 0755. Set-user-id and the like are dropped.
-func Extract(r io.ReaderAt, size int64, dir string, l Limits) (err error) {
-	p, err := open(r, size, l)
-	if err != nil {
-		return err
-	}
+func Extract(r io.ReaderAt, size int64, dir string, l Limits) error {
+	return ExtractAll(dir, l, Source{r, size})
+}
+
+func (p *plan) extract(dir string, l Limits) (err error) {
 	temp := filepath.Join(filepath.Dir(dir), TempPrefix+rand.Text())
 	if err := os.Mkdir(temp, 0o700); err != nil {
 		return fmt.Errorf("unpack archive: %w", err)

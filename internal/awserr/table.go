@@ -86,10 +86,21 @@ var kinds = map[string]kind{
 	"UnrecognizedClientException":         {http.StatusForbidden, "message", false},
 	"ValidationException":                 {http.StatusBadRequest, "message", false},
 
+	// Errors of CloudWatch Logs.
+	"InvalidOperationException":      {http.StatusBadRequest, "message", false},
+	"InvalidParameterException":      {http.StatusBadRequest, "message", false},
+	"LimitExceededException":         {http.StatusBadRequest, "message", false},
+	"ResourceAlreadyExistsException": {http.StatusBadRequest, "message", false},
+	"ServiceUnavailableException":    {http.StatusServiceUnavailable, "message", false},
+	"TooManyTagsException":           {http.StatusBadRequest, "message", false},
+
 	// Errors of IAM and STS.
 	"AccessDenied":            {http.StatusForbidden, "Message", false},
+	"ConcurrentModification":  {http.StatusConflict, "Message", false},
 	"DeleteConflict":          {http.StatusConflict, "Message", false},
 	"EntityAlreadyExists":     {http.StatusConflict, "Message", false},
+	"ExpiredWebIdentityToken": {http.StatusBadRequest, "Message", false}, // ExpiredTokenException on the wire; that of signed requests is 403
+	"IDPCommunicationError":   {http.StatusBadRequest, "Message", false},
 	"InvalidIdentityToken":    {http.StatusBadRequest, "Message", false},
 	"InvalidInput":            {http.StatusBadRequest, "Message", false},
 	"LimitExceeded":           {http.StatusConflict, "Message", false},
@@ -108,7 +119,6 @@ var kinds = map[string]kind{
 	"InvalidKeyUsageException":         {http.StatusBadRequest, "message", false},
 	"InvalidMarkerException":           {http.StatusBadRequest, "message", false},
 	"KMSInternalException":             {http.StatusInternalServerError, "message", false},
-	"LimitExceededException":           {http.StatusBadRequest, "message", false},
 	"MalformedPolicyDocumentException": {http.StatusBadRequest, "message", false},
 	"NotAuthorizedException":           {http.StatusBadRequest, "message", false},
 	"NotFoundException":                {http.StatusBadRequest, "message", false},

@@ -48,7 +48,7 @@ func TestGolden(t *testing.T) {
 	r.Tags = map[string]string{"k": "v"}
 	r.Latest = &function.Config{
 		Description: "d", Runtime: "python3.11", Role: "arn:aws:iam::000000000000:role/r", Handler: "app.handler", Timeout: 3,
-		MemorySize: 128, EphemeralStorage: 512, Environment: map[string]string{"A": "b"}, Architecture: "x86_64", PackageType: "Zip",
+		MemorySize: 128, EphemeralStorage: 512, Sealed: function.SealedEnvironment{Sealed: []byte("sealed")}, Architecture: "x86_64", PackageType: "Zip",
 		TracingMode: "PassThrough", LogFormat: "Text", LogGroup: "/aws/lambda/hi", ApplicationLogLevel: "INFO", SystemLogLevel: "WARN",
 		Code: function.Code{Object: "code/0/u/x.zip", SHA256: "c3Vt", Size: 7},
 	}
@@ -68,8 +68,20 @@ func TestGolden(t *testing.T) {
 		t.Errorf("the stored form changed:\ngot  %s\nwant %s", got, want)
 	}
 	_, back, err := functions.Decode(path, want)
-	if err != nil || back.Serving.Environment["A"] != "b" {
+	if err != nil || string(back.Serving.Sealed.Sealed) != "sealed" {
 		t.Errorf("decoded %+v, %v", back, err)
+	}
+	// Versions before sealing stored environments in the clear.
+	plain, err := os.ReadFile(filepath.Join("testdata", "record-v1-clear.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, back, err := functions.Decode(path, plain)
+	if err != nil || back.Serving.Sealed.Clear["A"] != "b" {
+		t.Errorf("decoded %+v, %v", back, err)
+	}
+	if b, err := functions.Encode(k, back); err == nil {
+		t.Errorf("stored in the clear: %s", b)
 	}
 }
 
@@ -132,6 +144,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		if functions.Path(k) != at || r.Latest == nil || (r.State == function.Active && r.Serving == nil) {
 			t.Errorf("accepted %+v at %q", r, at)
+		}
+		if r.Latest.Sealed.Clear != nil || r.Serving != nil && r.Serving.Sealed.Clear != nil {
+			return // is sealed before it is stored again
 		}
 		if _, err := functions.Encode(k, r); err != nil {
 			t.Errorf("cannot be stored again: %v", err)

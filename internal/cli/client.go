@@ -86,6 +86,7 @@ export AWS_ACCESS_KEY_ID=%s
 export AWS_SECRET_ACCESS_KEY=%s
 export AWS_REGION=%s
 export AWS_DEFAULT_REGION=%s
+export AWS_DISABLE_HOST_PREFIX_INJECTION=true
 unset AWS_SESSION_TOKEN AWS_PROFILE
 `, acc.url, acc.creds.AccessKeyID, acc.creds.SecretAccessKey, region(), region())
 			return nil

@@ -34,7 +34,11 @@ func (a *app) logs() *cobra.Command {
 			if since > 0 {
 				from = time.Now().Add(-since)
 			}
-			group := a.logGroup(cmd.Context(), args[0])
+			creds, err := datadir.LoadCredentials(a.data)
+			if err != nil {
+				return err
+			}
+			group := logstore.Group{Account: creds.AccountID, Name: a.logGroup(cmd.Context(), args[0])}
 			reader := logstore.OpenReader(filepath.Join(a.data, "logs"))
 			show := func(e logstore.Event) error {
 				if request != "" && e.RequestID != request {

@@ -66,10 +66,7 @@ func (a *app) runtimes() *cobra.Command {
 }
 
 // runtimeCacheFlag says where built runtime images are kept.
-func runtimeCacheFlag(f interface {
-	StringVar(p *string, name, value, usage string)
-}, dir *string,
-) {
+func runtimeCacheFlag(f flagSet, dir *string) {
 	f.StringVar(dir, "runtime-cache", os.Getenv(managedruntime.CacheEnv),
 		"directory of built runtime images (env "+managedruntime.CacheEnv+"; default in the data directory)")
 }

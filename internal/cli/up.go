@@ -22,6 +22,7 @@ import (
 
 func (a *app) up() *cobra.Command {
 	var cfg cluster.Config
+	var s3Keys string
 	var detach, verbose bool
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -30,9 +31,12 @@ func (a *app) up() *cobra.Command {
 (SIGTERM or Ctrl-C), which lets invokes under way finish first.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg.DataDir = a.data
+			cfg.DataDir, cfg.KMSCredentials = a.data, environmentCredentials()
 			if detach {
 				return a.detached(cmd.Context())
+			}
+			if err := s3Credentials(&cfg.S3.Credentials, s3Keys); err != nil {
+				return err
 			}
 			return serve(cmd.Context(), cfg, verbose)
 		},
@@ -49,6 +53,9 @@ func (a *app) up() *cobra.Command {
 	f.DurationVar(&cfg.Drain, "drain", 30*time.Second, "how long a stop waits for invokes under way")
 	f.BoolVar(&cfg.AuditData, "audit-data", false, "have the audit log keep allowed invokes and reads too")
 	f.BoolVar(&cfg.Egress, "egress", false, "let functions reach the outside world (never this host or its networks)")
+	s3Flags(f, &cfg.S3, &s3Keys)
+	f.StringVar(&cfg.KMSKey, "kms-key", "", "ARN of an AWS KMS key that wraps the master keys (credentials from AWS_ACCESS_KEY_ID and the like)")
+	f.StringVar(&cfg.KMSEndpoint, "kms-endpoint", "", "URL of the KMS of --kms-key (default AWS's own)")
 	runtimeCacheFlag(f, &cfg.RuntimeCache)
 	f.StringVar(&cfg.Runsc, "runsc", "", "the sandbox runtime (default runsc beside this program)")
 	f.StringVar(&cfg.Init, "init", "", "process 1 of sandboxes (default hearth-init beside this program)")

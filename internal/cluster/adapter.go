@@ -5,15 +5,18 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 
 	"hearth/internal/archive"
+	"hearth/internal/control"
 	"hearth/internal/function"
 	"hearth/internal/mount"
 	"hearth/internal/netns"
 	"hearth/internal/objectstore"
+	"hearth/internal/s3"
 	"hearth/internal/sandbox"
 	"hearth/internal/sandbox/gvisor"
 	"hearth/internal/scratch"
@@ -80,7 +83,31 @@ func (a archives) OpenCode(ctx context.Context, object string) (io.ReadSeekClose
 type preparer struct{ h *Hearth }
 
 func (p preparer) Prepare(ctx context.Context, _ *function.Record, cfg *function.Config) error {
-	return p.h.worker.Prepare(ctx, cfg)
+	err := p.h.worker.Prepare(ctx, cfg)
+	// Each archive was found good when it was uploaded: what is wrong now is
+	// how layers lie over each other, and that their owner can change.
+	for _, refusal := range []error{archive.ErrTooLarge, archive.ErrInvalid} {
+		if errors.Is(err, refusal) {
+			return fmt.Errorf("%w: %w", &control.PrepareError{
+				Code:   "InvalidZipFileException",
+				Reason: "The function's layers cannot be unpacked over each other: " + err.Error() + ". Change its layers, or their order.",
+			}, err)
+		}
+	}
+	return err
+}
+
+// openBuckets makes the client of the S3 endpoint; nil if there is none.
+func (h *Hearth) openBuckets() (control.Buckets, error) {
+	if h.cfg.S3.Endpoint == "" {
+		return nil, nil
+	}
+	client, err := s3.New(h.cfg.S3)
+	if err != nil {
+		return nil, err
+	}
+	h.stopLast(client.Close)
+	return client, nil
 }
 
 // volumes offers mounts and unpacked archives to the worker.
@@ -122,6 +149,10 @@ type scratchVolume struct{ *scratch.Volume }
 
 func (v scratchVolume) Path() string { return v.Dir }
 
-func (volumes) Extract(r io.ReaderAt, size int64, dir string) error {
-	return archive.Extract(r, size, dir, archive.Default())
+func (volumes) Extract(archives []worker.Archive, dir string) error {
+	sources := make([]archive.Source, len(archives))
+	for i, a := range archives {
+		sources[i] = archive.Source(a)
+	}
+	return archive.ExtractAll(dir, archive.Default(), sources...)
 }

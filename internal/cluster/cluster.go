@@ -24,6 +24,8 @@ import (
 	"hearth/internal/frontend"
 	"hearth/internal/iam"
 	"hearth/internal/keyring"
+	"hearth/internal/kms"
+	"hearth/internal/logsapi"
 	"hearth/internal/logstore"
 	"hearth/internal/managedruntime"
 	"hearth/internal/objectstore"
@@ -53,6 +55,7 @@ type Hearth struct {
 	keyring    *keyring.Keyring
 	audit      *audit.Log
 	people     *iam.Service
+	kms        *kms.Service
 	catalog    *catalog.Catalog
 	runtimes   *managedruntime.Store
 	placement  *placement.Service
@@ -126,7 +129,7 @@ func (h *Hearth) openStores(ctx context.Context) (err error) {
 		return err
 	}
 	h.stopLast(func() { h.stopped("object store", h.objects.Close()) })
-	if h.logs, err = logstore.Open(logstore.Config{Dir: h.dir.Logs(), Log: h.cfg.Log}); err != nil {
+	if h.logs, err = logstore.Open(logstore.Config{Dir: h.dir.Logs(), Account: h.creds.AccountID, Log: h.cfg.Log}); err != nil {
 		return err
 	}
 	h.stopLast(h.logs.Stop)
@@ -143,7 +146,7 @@ func (h *Hearth) openStores(ctx context.Context) (err error) {
 
 // openIdentities starts what keeps secrets and knows who may do what.
 func (h *Hearth) openIdentities(ctx context.Context) (err error) {
-	if h.keyring, err = keyring.Open(ctx, keyring.Config{Store: h.dir.Keyring(), Client: h.etcd.Client(), Log: h.cfg.Log}); err != nil {
+	if h.keyring, err = h.openKeyring(ctx); err != nil {
 		return err
 	}
 	h.stopLast(h.keyring.Stop)
@@ -163,7 +166,30 @@ func (h *Hearth) openIdentities(ctx context.Context) (err error) {
 		return err
 	}
 	h.stopLast(h.people.Stop)
+	h.kms, err = kms.New(kms.Config{
+		Client: h.etcd.Client(), Keeper: h.keyring, Region: h.cfg.Region, Log: h.cfg.Log,
+		Authorize: h.people.Authorize, Operator: h.creds.AccountID,
+	})
+	if err != nil {
+		return err
+	}
+	if err := h.kms.Start(ctx); err != nil {
+		return err
+	}
+	h.stopLast(h.kms.Stop)
 	return nil
+}
+
+func (h *Hearth) openKeyring(ctx context.Context) (*keyring.Keyring, error) {
+	cfg := keyring.Config{Store: h.dir.Keyring(), Client: h.etcd.Client(), Log: h.cfg.Log}
+	if h.cfg.KMSKey != "" {
+		external, err := keyring.NewAWS(keyring.AWSConfig{KeyARN: h.cfg.KMSKey, Endpoint: h.cfg.KMSEndpoint, Credentials: h.cfg.KMSCredentials})
+		if err != nil {
+			return nil, err
+		}
+		cfg.External = external
+	}
+	return keyring.Open(ctx, cfg)
 }
 
 // openWorker starts the machine's worker, and placement and assignment, which
@@ -201,7 +227,7 @@ func (h *Hearth) openWorker(ctx context.Context) (err error) {
 	}
 	h.worker, err = worker.New(worker.Config{
 		ID: theWorker, Dir: h.dir.Worker(), Driver: driver,
-		Images: images{h}, Archives: archives{h.objects}, Volumes: volumes{maker}, Logs: h.logs, Reporter: h.assignment,
+		Images: images{h}, Archives: archives{h.objects}, Environments: h.kms, Volumes: volumes{maker}, Logs: h.logs, Reporter: h.assignment,
 		Log: h.cfg.Log, Region: h.cfg.Region,
 		Egress: h.cfg.Egress, CapacityMB: h.cfg.MemoryMB, Pool: h.cfg.Pool,
 	})
@@ -239,8 +265,12 @@ func (h *Hearth) beat() {
 }
 
 func (h *Hearth) openControl(ctx context.Context) error {
+	buckets, err := h.openBuckets()
+	if err != nil {
+		return err
+	}
 	h.control = control.New(control.Config{
-		Catalog: h.catalog, Objects: h.objects, Preparer: preparer{h},
+		Catalog: h.catalog, Objects: h.objects, Preparer: preparer{h}, Buckets: buckets, Sealer: h.kms,
 		Log: h.cfg.Log, Region: h.cfg.Region, Limits: control.Limits{Concurrency: h.cfg.AccountConcurrency},
 	})
 	if err := h.control.Start(ctx); err != nil {
@@ -269,7 +299,12 @@ func (h *Hearth) serve(listener net.Listener) error {
 	if err != nil {
 		return err
 	}
+	logs, err := logsapi.New(logsapi.Config{Store: h.logs, Region: h.cfg.Region})
+	if err != nil {
+		return err
+	}
 	handler, err := api.New(api.Config{
+		Logs: logs, KMS: h.kms,
 		Functions: h.control, Invoker: front, Provisioner: h.assignment, Keys: h.people, Access: h.people, Identities: h.people,
 		URLs: h.catalog, URLBase: h.cfg.urlBase(port),
 		Audit: h.audit.Record, Region: h.cfg.Region,
@@ -285,6 +320,8 @@ func (h *Hearth) serve(listener net.Listener) error {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 	}
+	// A Live Tail would hold a stop up for hours.
+	h.server.RegisterOnShutdown(logs.Stop)
 	h.wg.Go(func() {
 		if err := h.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			h.cfg.Log.Error("listener failed", "error", err)

@@ -11,6 +11,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"hearth/internal/s3"
 )
 
 // Config is what an operator may set; zero fields take their defaults.
@@ -42,11 +46,21 @@ type Config struct {
 	// Drain bounds how long a stop waits for invokes under way.
 	Drain time.Duration
 
+	// KMSKey is the ARN of a key of an external KMS that wraps the master keys;
+	// empty to keep them in the data directory. KMSEndpoint is where that KMS
+	// is; empty for AWS's own.
+	KMSKey, KMSEndpoint string
+	// KMSCredentials sign what the external KMS is asked.
+	KMSCredentials aws.CredentialsProvider
+
 	// Runsc and Init are the sandbox runtime and the program that is process
 	// 1 of every sandbox; default beside this program.
 	Runsc, Init string
 	// RuntimeCache keeps built runtime images; default in the data directory.
 	RuntimeCache string
+	// S3 is where code is fetched from that requests name in a bucket; nowhere
+	// if its Endpoint is empty.
+	S3 s3.Config
 
 	Log *slog.Logger
 	// Progress is told what takes long, for a person; may be nil.
@@ -109,6 +123,11 @@ func (c *Config) fill() error {
 	}
 	if c.Progress == nil {
 		c.Progress = func(string) {}
+	}
+	if c.S3.Endpoint != "" {
+		if _, err := s3.New(c.S3); err != nil {
+			problems = append(problems, err)
+		}
 	}
 	problems = append(problems, program(&c.Runsc, "runsc"), program(&c.Init, "hearth-init"))
 	return errors.Join(problems...)

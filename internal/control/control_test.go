@@ -88,7 +88,7 @@ func TestUpdates(t *testing.T) {
 		t.Fatal(err)
 	}
 	served = st.wait(t, "hi", settled)
-	if served.Generation != 3 || served.Serving.MemorySize != 512 || served.Serving.Code != updated.Latest.Code || served.Serving.Environment["A"] != "b" {
+	if served.Generation != 3 || served.Serving.MemorySize != 512 || served.Serving.Code != updated.Latest.Code || !bytes.Contains(served.Serving.Sealed.Sealed, []byte(`{"A":"b"}`)) {
 		t.Fatalf("configured: %+v", served.Serving)
 	}
 	refusal := errors.New("no")

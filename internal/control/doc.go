@@ -1,5 +1,5 @@
 // Package control is the control plane: it creates, changes and deletes
-// functions. Records live in etcd, code archives in the object store, and the
+// functions and layers. Records live in etcd, code archives in the object store, and the
 // catalog shows both to every other service.
 //
 // Invariants:
@@ -20,5 +20,5 @@
 // with ServiceException; one whose outcome is unknown leaves its archive for
 // the sweep at Start. A full disk fails the change and leaves nothing behind.
 //
-// The design is in docs/control.md.
+// The design is in docs/control.md, that of layers in docs/layers.md.
 package control

@@ -6,8 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
-	"fmt"
 	"maps"
 	"time"
 
@@ -26,41 +24,50 @@ func (s *Service) Create(ctx context.Context, req function.CreateRequest) (*func
 	if err := s.mustNotExist(req.Account, req.Name); err != nil {
 		return nil, err
 	}
-	code, err := s.checkCode(req.Zip)
-	if err != nil {
+	if err := s.checkSigned(req.Account, req.Name, req.CodeSigningConfig); err != nil {
 		return nil, err
 	}
-	release, err := s.reserve(req.Account, function.Usage{Functions: 1, CodeBytes: code.Size})
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-
 	uid := newUID()
-	code.Object = objectKey(req.Account, uid)
-	record := s.newRecord(req, uid, code)
+	up, err := s.receive(ctx, req.Account, objectKey(req.Account, uid), req.Zip, req.S3, function.Usage{Functions: 1})
+	if err != nil {
+		return nil, err
+	}
+	defer up.close()
+	record := s.newRecord(req, uid, up.code)
+	if err := s.seal(ctx, record, record.Latest); err != nil {
+		return nil, up.drop(ctx, err)
+	}
+	layers, err := s.useLayers(record.Latest)
+	if err != nil {
+		return nil, up.drop(ctx, err)
+	}
 	if req.DryRun {
 		record.RevisionID = newRevisionID()
-		return record, nil
+		return record, up.drop(ctx, nil)
 	}
-	return s.withObject(ctx, code.Object, req.Zip, func() (*function.Record, error) {
+	return keep(ctx, up, func() (*function.Record, error) {
+		s.signingMu.RLock()
+		defer s.signingMu.RUnlock()
 		var version *function.Record
 		r, err := s.changeWith(ctx, req.Account, req.Name, func(now *function.Record) (*function.Record, []table.Op, error) {
 			if now != nil {
 				return nil, nil, alreadyExists(req.Name)
 			}
+			if err := s.checkSigned(req.Account, req.Name, req.CodeSigningConfig); err != nil {
+				return nil, nil, err
+			}
 			next := record.Clone()
 			if !req.Publish {
-				return next, nil, nil
+				return next, layers, nil
 			}
 			var ops []table.Op
 			version, ops = s.publish(next, nil)
-			return next, ops, nil
+			return next, append(ops, layers...), nil
 		})
 		if err == nil && version != nil {
 			return version, nil
 		}
-		return r, err
+		return r, layerGone(err, record.Latest)
 	})
 }
 
@@ -78,6 +85,7 @@ func (s *Service) newRecord(req function.CreateRequest, uid string, code functio
 		StateReasonCode: creatingCode,
 		Tags:            maps.Clone(req.Tags),
 		Latest:          latest,
+		Attached:        function.Attached{CodeSigningConfig: req.CodeSigningConfig},
 	}
 }
 
@@ -88,30 +96,27 @@ func (s *Service) UpdateCode(ctx context.Context, req function.CodeUpdate) (*fun
 	if err != nil {
 		return nil, err
 	}
-	if err := checkUpdatable(now, req.RevisionID); err != nil {
+	if err := s.checkCodeUpdate(now, req.RevisionID); err != nil {
 		return nil, err
 	}
-	code, err := s.checkCode(req.Zip)
-	if err != nil {
-		return nil, err
-	}
-	release, err := s.reserve(req.Account, function.Usage{CodeBytes: code.Size})
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-
 	uid := now.UID
-	code.Object = objectKey(req.Account, uid)
+	up, err := s.receive(ctx, req.Account, objectKey(req.Account, uid), req.Zip, req.S3, function.Usage{})
+	if err != nil {
+		return nil, err
+	}
+	defer up.close()
 	update := func(now *function.Record) (*function.Record, error) {
 		if now == nil || now.UID != uid {
 			return nil, s.notFound(req.Account, req.Name)
 		}
-		if err := checkUpdatable(now, req.RevisionID); err != nil {
+		if err := s.checkCodeUpdate(now, req.RevisionID); err != nil {
 			return nil, err
 		}
 		next := s.beginUpdate(now)
-		next.Latest.Code = code
+		next.Latest.Code = up.code
+		if err := checkUnpacked(next.Latest, s.cfg.Limits.Archive); err != nil {
+			return nil, err
+		}
 		if req.Architecture != "" {
 			next.Latest.Architecture = req.Architecture
 		}
@@ -120,15 +125,15 @@ func (s *Service) UpdateCode(ctx context.Context, req function.CodeUpdate) (*fun
 	if req.DryRun {
 		next, err := update(now)
 		if err != nil {
-			return nil, err
+			return nil, up.drop(ctx, err)
 		}
 		// Nothing was started, so the answer must not say so.
 		next.LastUpdateStatus, next.LastUpdateStatusReason, next.LastUpdateStatusReasonCode =
 			now.LastUpdateStatus, now.LastUpdateStatusReason, now.LastUpdateStatusReasonCode
 		next.LastModified = now.LastModified
-		return next, nil
+		return next, up.drop(ctx, nil)
 	}
-	return s.withObject(ctx, code.Object, req.Zip, func() (*function.Record, error) {
+	return keep(ctx, up, func() (*function.Record, error) {
 		var version *function.Record
 		r, err := s.changeWith(ctx, req.Account, req.Name, func(now *function.Record) (*function.Record, []table.Op, error) {
 			next, err := update(now)
@@ -149,20 +154,35 @@ func (s *Service) UpdateCode(ctx context.Context, req function.CodeUpdate) (*fun
 // UpdateConfig changes a function's configuration; what it serves changes once
 // that is prepared.
 func (s *Service) UpdateConfig(ctx context.Context, req function.ConfigUpdate) (*function.Record, error) {
-	return s.change(ctx, req.Account, req.Name, func(now *function.Record) (*function.Record, error) {
+	var asked *function.Config
+	r, err := s.changeWith(ctx, req.Account, req.Name, func(now *function.Record) (*function.Record, []table.Op, error) {
 		if now == nil {
-			return nil, s.notFound(req.Account, req.Name)
+			return nil, nil, s.notFound(req.Account, req.Name)
 		}
 		if err := checkUpdatable(now, req.RevisionID); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		next := s.beginUpdate(now)
 		if err := req.Apply(next.Latest); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		next.Latest.Code = now.Latest.Code
-		return next, nil
+		asked = next.Latest
+		layers, err := s.useLayers(next.Latest)
+		if err == nil {
+			err = s.reseal(ctx, next, now.Latest)
+		}
+		return next, layers, err
 	})
+	return r, layerGone(err, asked)
+}
+
+// checkCodeUpdate says whether a function can get new code now.
+func (s *Service) checkCodeUpdate(now *function.Record, revisionID string) error {
+	if err := checkUpdatable(now, revisionID); err != nil {
+		return err
+	}
+	return s.checkSigned(now.Account, now.Name, now.CodeSigningConfig)
 }
 
 func (s *Service) beginUpdate(now *function.Record) *function.Record {
@@ -222,26 +242,12 @@ func (s *Service) Untag(ctx context.Context, account, name string, keys []string
 
 // checkCode checks an archive and describes it; Object is still to be set.
 func (s *Service) checkCode(zip []byte) (function.Code, error) {
-	if _, err := archive.Check(bytes.NewReader(zip), int64(len(zip)), s.cfg.Limits.Archive); err != nil {
+	content, err := archive.Check(bytes.NewReader(zip), int64(len(zip)), s.cfg.Limits.Archive)
+	if err != nil {
 		return function.Code{}, archiveError(err, s.cfg.Limits.Archive)
 	}
 	sum := sha256.Sum256(zip)
-	return function.Code{SHA256: base64.StdEncoding.EncodeToString(sum[:]), Size: int64(len(zip))}, nil
-}
-
-// withObject stores an archive and makes the change that names it. If it is
-// certain that no record names the archive, it is deleted again.
-func (s *Service) withObject(ctx context.Context, key string, zip []byte, f func() (*function.Record, error)) (*function.Record, error) {
-	if err := s.cfg.Objects.Put(ctx, key, bytes.NewReader(zip)); err != nil {
-		return nil, storeError(err)
-	}
-	r, err := f()
-	if err != nil && !errors.Is(err, table.ErrUnknown) {
-		if derr := s.cfg.Objects.Delete(context.WithoutCancel(ctx), key); derr != nil {
-			err = fmt.Errorf("%w (and its archive stays until the next start: %w)", err, derr)
-		}
-	}
-	return r, err
+	return function.Code{SHA256: base64.StdEncoding.EncodeToString(sum[:]), Size: int64(len(zip)), Unpacked: content.Bytes}, nil
 }
 
 func (s *Service) mustNotExist(account, name string) error {

@@ -2,9 +2,9 @@ package control
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -26,7 +26,8 @@ type garbage struct {
 
 	mu sync.Mutex
 	// named counts the records that name an archive: a function and the
-	// versions that were published from it share theirs.
+	// versions that were published from it share theirs, and a layer's version
+	// is shared by the functions that use it.
 	named map[string]int
 	items []discarded
 	wake  chan struct{}
@@ -46,19 +47,27 @@ func newGarbage(cfg Config) *garbage {
 // told to run it and not have read it yet. It cannot stay until the next
 // update instead, as that may come at once, or never.
 func (g *garbage) observe(before, after *function.Record) {
+	same := before != nil && after != nil && after.UID == before.UID
+	g.replace(objects(before), objects(after), same)
+}
+
+// replace takes note that a record names the archives of after instead of
+// those of before. An archive that served is still in use if the record goes
+// on.
+func (g *garbage) replace(before, after map[string]bool, goesOn bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for object := range objects(after) {
+	for object := range after {
 		g.named[object]++
 	}
-	for object, served := range objects(before) {
+	for object, served := range before {
 		g.named[object]--
 		if g.named[object] > 0 {
 			continue
 		}
 		delete(g.named, object)
 		due := time.Now()
-		if served && after != nil && after.UID == before.UID {
+		if served && goesOn {
 			due = due.Add(g.cfg.ObjectGrace)
 		}
 		g.add(discarded{object, due})
@@ -73,6 +82,9 @@ func objects(r *function.Record) map[string]bool {
 	named := make(map[string]bool, 2)
 	for _, c := range configs(r) {
 		named[c.Code.Object] = named[c.Code.Object] || c == r.Serving
+		for _, l := range c.Layers {
+			named[l.Code.Object] = named[l.Code.Object] || c == r.Serving
+		}
 	}
 	return named
 }
@@ -119,15 +131,15 @@ func (g *garbage) run(ctx context.Context) {
 }
 
 // unnamed returns those archives that really no record names. The tables of
-// functions and of versions follow etcd each for itself, so that the record of
-// a version can become known after its function has let the archive go.
+// the catalog follow etcd each for itself, so that the record of a version can
+// become known after its function has let the archive go.
 func (g *garbage) unnamed(ctx context.Context, due []string) []string {
 	if len(due) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), catchUpTimeout)
 	defer cancel()
-	if err := errors.Join(g.cfg.Catalog.Functions.CatchUp(ctx), g.cfg.Catalog.Versions.CatchUp(ctx)); err != nil {
+	if err := g.cfg.Catalog.CatchUp(ctx); err != nil {
 		g.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "control: etcd does not answer, archives stay until the next start",
 			slog.Int("archives", len(due)), slog.Any("error", err))
 		return nil
@@ -167,20 +179,23 @@ func (s *Service) sweep(ctx context.Context) error {
 	}
 	named := make(map[string]bool)
 	for _, r := range s.cfg.Catalog.All() {
-		for _, c := range configs(r) {
-			named[c.Code.Object] = true
-		}
+		maps.Copy(named, objects(r))
 	}
-	objects, err := s.cfg.Objects.List(ctx, objectPrefix)
-	if err != nil {
-		return fmt.Errorf("sweep archives: %w", err)
+	for _, v := range s.cfg.Catalog.LayerVersions.All() {
+		maps.Copy(named, layerObjects(v))
 	}
-	for _, o := range objects {
-		if named[o.Key] {
-			continue
-		}
-		if err := s.cfg.Objects.Delete(ctx, o.Key); err != nil {
+	for _, prefix := range []string{objectPrefix, layerPrefix} {
+		stored, err := s.cfg.Objects.List(ctx, prefix)
+		if err != nil {
 			return fmt.Errorf("sweep archives: %w", err)
+		}
+		for _, o := range stored {
+			if _, ok := named[o.Key]; ok {
+				continue
+			}
+			if err := s.cfg.Objects.Delete(ctx, o.Key); err != nil {
+				return fmt.Errorf("sweep archives: %w", err)
+			}
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -48,6 +49,53 @@ func (p preparer) Prepare(ctx context.Context, r *function.Record, cfg *function
 	return p(ctx, r, cfg)
 }
 
+// sealer is a Sealer that a test controls. What it seals is readable, so that a
+// test sees it, and only its marks are checked.
+type sealer struct {
+	mu    sync.Mutex
+	fail  error  // of opening and sealing
+	stale string // what was sealed by this key is stale
+}
+
+func (s *sealer) set(fail error, stale string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail, s.stale = fail, stale
+}
+
+type sealedText struct {
+	Function, Key string
+	Variables     map[string]string
+}
+
+func (s *sealer) SealEnvironment(_ context.Context, _, functionARN, keyARN string, variables map[string]string) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != nil {
+		return nil, s.fail
+	}
+	return json.Marshal(sealedText{functionARN, keyARN, variables})
+}
+
+func (s *sealer) OpenEnvironment(_ context.Context, _, functionARN string, sealed []byte) (map[string]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var text sealedText
+	if err := json.Unmarshal(sealed, &text); err != nil || s.fail != nil {
+		return nil, errors.Join(s.fail, err)
+	}
+	if text.Function != functionARN {
+		return nil, awserr.New("KMSAccessDeniedException", "sealed for %s", text.Function)
+	}
+	return text.Variables, nil
+}
+
+func (s *sealer) EnvironmentStale(sealed []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stale != "" && bytes.Contains(sealed, []byte(s.stale))
+}
+
 func prepared(context.Context, *function.Record, *function.Config) error { return nil }
 
 func openStack(ctx context.Context, dir string, cfg Config) (*stack, error) {
@@ -75,6 +123,9 @@ func openStackOf(ctx context.Context, dir string, cfg Config, records catalog.Co
 	cfg.Catalog, cfg.Log, cfg.Region = st.catalog, log, "us-east-1"
 	if cfg.Objects == nil {
 		cfg.Objects = st.objects
+	}
+	if cfg.Sealer == nil {
+		cfg.Sealer = &sealer{}
 	}
 	if cfg.Preparer == nil {
 		cfg.Preparer = preparer(prepared)

@@ -189,6 +189,7 @@ func checkChange(rt *rapid.T, a *acked, i int, before, after *function.Record) {
 		delete(a.edits, after.RevisionID)
 		want := before.Latest.Clone()
 		edit(want)
+		sealAs(want, after)
 		if busy || !needsPreparing(after) || !reflect.DeepEqual(after.Latest, want) || !reflect.DeepEqual(after.Serving, before.Serving) {
 			rt.Fatalf("step %d: an update made %+v of %+v", i, after, before)
 		}
@@ -202,6 +203,18 @@ func checkChange(rt *rapid.T, a *acked, i int, before, after *function.Record) {
 	default:
 		checkPrepared(rt, i, before, after)
 	}
+}
+
+// sealAs seals a configuration's variables as the harness's sealer does.
+func sealAs(c *function.Config, r *function.Record) {
+	if c.Environment == nil {
+		return
+	}
+	b, err := (&sealer{}).SealEnvironment(context.Background(), r.Account, r.ARN(), c.KMSKey, c.Environment)
+	if err != nil {
+		panic(err)
+	}
+	c.Environment, c.Sealed = nil, function.SealedEnvironment{Sealed: b}
 }
 
 func checkPrepared(rt *rapid.T, i int, before, after *function.Record) {

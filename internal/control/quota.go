@@ -46,8 +46,9 @@ func (s *Service) reserve(account string, want function.Usage) (release func(), 
 	}, nil
 }
 
-// measure adds up what an account's functions and versions take. An archive
-// that several of them name is stored once, and counted once.
+// measure adds up what an account's functions, versions and layers take. An
+// archive that several of them name is stored once, and counted once. A layer
+// is counted while it has its version: functions that use it add nothing.
 func measure(c *catalog.Catalog, account string) function.Usage {
 	var u function.Usage
 	counted := make(map[string]bool)
@@ -64,6 +65,11 @@ func measure(c *catalog.Catalog, account string) function.Usage {
 				counted[cfg.Code.Object] = true
 				u.CodeBytes += cfg.Code.Size
 			}
+		}
+	}
+	for _, v := range c.LayerVersions.All() {
+		if v.Account == account {
+			u.CodeBytes += v.Code.Size
 		}
 	}
 	return u

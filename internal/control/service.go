@@ -38,7 +38,14 @@ type Config struct {
 	Catalog  *catalog.Catalog // started before the service
 	Objects  objectstore.Store
 	Preparer Preparer
-	Log      *slog.Logger
+	// Poller polls event sources. If it is nil nothing does: mappings are
+	// stored and shown, and no event is read.
+	Poller Poller
+	// Buckets is where code is fetched from that a request names in S3; nil if
+	// there is no S3 endpoint.
+	Buckets Buckets
+	Sealer  Sealer
+	Log     *slog.Logger
 	// Clock is time.Now if nil.
 	Clock  func() time.Time
 	Region string
@@ -55,6 +62,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	setDefault(&c.Log, slog.New(slog.DiscardHandler), c.Log == nil)
+	setDefault[Poller](&c.Poller, unpolled{}, c.Poller == nil)
 	setDefault(&c.Clock, time.Now, c.Clock == nil)
 	setDefault(&c.Limits.Concurrency, 1000, c.Limits.Concurrency == 0)
 	setDefault(&c.Limits.CodeBytes, 75<<30, c.Limits.CodeBytes == 0)
@@ -77,10 +85,19 @@ type Service struct {
 	queue   *queue
 	garbage *garbage
 	quota   quota
+	// fetching holds a token for each fetch from S3 under way.
+	fetching chan struct{}
 	// asideMu orders the changes of what functions set aside.
 	asideMu sync.Mutex
+	// mappingMu orders the changes that could make two event source mappings
+	// alike.
+	mappingMu sync.Mutex
+	// signingMu is held by those who give functions code signing
+	// configurations, and alone by who deletes one.
+	signingMu sync.RWMutex
+	unsettled *queue // event source mappings
 
-	unsubscribe func()
+	unsubscribe []func()
 	cancel      context.CancelCauseFunc
 	wg          sync.WaitGroup
 }
@@ -93,6 +110,9 @@ func New(cfg Config) *Service {
 		queue:   newQueue(),
 		garbage: newGarbage(cfg),
 		quota:   quota{limits: cfg.Limits, reserved: make(map[string]function.Usage)},
+
+		unsettled: newQueue(),
+		fetching:  make(chan struct{}, fetches),
 	}
 }
 
@@ -102,15 +122,23 @@ func (s *Service) Start(ctx context.Context) error {
 	if err := s.sweep(ctx); err != nil {
 		return fmt.Errorf("start control plane: %w", err)
 	}
+	if err := s.sealClear(ctx); err != nil {
+		return fmt.Errorf("start control plane: %w", err)
+	}
 	runCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	s.cancel = cancel
 	for range s.cfg.Preparers {
 		s.wg.Go(func() { s.prepareLoop(runCtx) })
 	}
 	s.wg.Go(func() { s.garbage.run(runCtx) })
+	s.wg.Go(func() { s.settleLoop(runCtx) })
 	// Subscribing reports the present records too, so what was Pending or
 	// InProgress when the last control plane ended is queued here.
-	s.unsubscribe = s.cfg.Catalog.Subscribe(s.observe)
+	s.unsubscribe = []func(){
+		s.cfg.Catalog.Subscribe(s.observe),
+		s.cfg.Catalog.EventSources.Subscribe(s.observeMapping),
+		s.cfg.Catalog.LayerVersions.Subscribe(s.observeLayer),
+	}
 	return nil
 }
 
@@ -119,9 +147,12 @@ func (s *Service) Stop() {
 	if s.cancel == nil {
 		return
 	}
-	s.unsubscribe()
+	for _, unsubscribe := range s.unsubscribe {
+		unsubscribe()
+	}
 	s.cancel(errStopped)
 	s.queue.close()
+	s.unsettled.close()
 	s.wg.Wait()
 }
 

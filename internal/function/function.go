@@ -47,18 +47,25 @@ type Code struct {
 	SHA256 string `json:"sha256"`
 	// Size is the archive's size in bytes.
 	Size int64 `json:"size"`
+	// Unpacked is the size of all files in it together.
+	Unpacked int64 `json:"unpacked,omitempty"`
 }
 
 // Config is everything that decides how an invoke runs.
 type Config struct {
-	Description         string            `json:"description,omitempty"`
-	Runtime             string            `json:"runtime"`
-	Role                string            `json:"role"`
-	Handler             string            `json:"handler"`
-	Timeout             int               `json:"timeout"`              // seconds, 1 to 900
-	MemorySize          int               `json:"memorySize"`           // MB, 128 to 10240
-	EphemeralStorage    int               `json:"ephemeralStorage"`     // MB of /tmp, 512 to 10240
-	Environment         map[string]string `json:"environment,omitzero"` // nil if never set, which AWS shows otherwise than empty
+	Description      string `json:"description,omitempty"`
+	Runtime          string `json:"runtime"`
+	Role             string `json:"role"`
+	Handler          string `json:"handler"`
+	Timeout          int    `json:"timeout"`          // seconds, 1 to 900
+	MemorySize       int    `json:"memorySize"`       // MB, 128 to 10240
+	EphemeralStorage int    `json:"ephemeralStorage"` // MB of /tmp, 512 to 10240
+	// Environment is the function's variables in the clear: those of a request
+	// that is on its way to be sealed. It is never stored.
+	Environment map[string]string `json:"-"`
+	// Sealed is the variables as they are stored; zero if they were never set,
+	// which AWS shows otherwise than empty.
+	Sealed              SealedEnvironment `json:"environment,omitzero"`
 	Architecture        string            `json:"architecture"`
 	PackageType         string            `json:"packageType"`
 	TracingMode         string            `json:"tracingMode"`
@@ -106,7 +113,7 @@ type FileSystem struct {
 // Clone returns a copy that shares nothing with c.
 func (c *Config) Clone() *Config {
 	d := *c
-	d.Environment = maps.Clone(c.Environment)
+	d.Environment, d.Sealed = maps.Clone(c.Environment), c.Sealed.clone()
 	d.Layers, d.FileSystems = slices.Clone(c.Layers), slices.Clone(c.FileSystems)
 	if c.VPC != nil {
 		v := *c.VPC

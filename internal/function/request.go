@@ -5,11 +5,16 @@ package function
 type CreateRequest struct {
 	Account string
 	Name    string
-	// Config is complete but for Code, which the control plane sets.
+	// Config is complete but for Code, and the Code of its layers, which the
+	// control plane sets.
 	Config Config
-	// Zip is the code archive as uploaded.
+	// Zip is the code archive as uploaded, or nil if it is to be fetched from
+	// S3.
 	Zip  []byte
+	S3   *S3Object
 	Tags map[string]string
+	// CodeSigningConfig is an ARN, or empty.
+	CodeSigningConfig string
 	// Publish makes version 1 of the function at once.
 	Publish bool
 	// DryRun checks everything and changes nothing; the record that comes
@@ -24,6 +29,7 @@ type CodeUpdate struct {
 	// RevisionID, if not empty, must be the function's present one.
 	RevisionID string
 	Zip        []byte
+	S3         *S3Object
 	// Publish makes a version of the function with its new code.
 	Publish bool
 	// Architecture is empty to keep the function's.
@@ -41,8 +47,12 @@ type ConfigUpdate struct {
 	// Apply changes a private copy of the latest configuration. It may be
 	// called more than once, when another change got in between, so it must
 	// do nothing else. An error from it is returned to the caller unchanged.
+	// Layers that it sets have no Code: the control plane finds them.
 	Apply func(*Config) error
 }
+
+// S3Object names an archive in a bucket.
+type S3Object struct{ Bucket, Key, Version string }
 
 // Ref names a function, or with a version number one of its versions.
 type Ref struct{ Name, Version string }

@@ -2,8 +2,11 @@ package iam
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
+	"hearth/internal/arn"
 	"hearth/internal/audit"
 	"hearth/internal/awserr"
 	"hearth/internal/policy"
@@ -32,6 +35,7 @@ func (s *Service) decide(caller *sigv4.Identity, r *policy.Request, resource *po
 		return policy.Decision{}, err
 	}
 	r.Principal = &id.Principal
+	id.session.addKeys(&r.Keys)
 	d := s.cache.Evaluate(r, s.setOf(id), resource)
 	s.audit(caller, r, d)
 	return d, nil
@@ -65,45 +69,71 @@ func (s *Service) audit(caller *sigv4.Identity, r *policy.Request, d policy.Deci
 // lambdaService is the principal that functions' roles must trust.
 const lambdaService = "lambda.amazonaws.com"
 
-// PassRole says whether a caller may give Lambda a role, and whether Lambda can
-// assume it.
-func (s *Service) PassRole(ctx context.Context, caller *sigv4.Identity, roleARN string) error {
-	r, ok := s.roleByARN(roleARN)
+// PassRole says whether a caller may give Lambda the role that is the request's
+// resource, and whether Lambda can assume it for a function, whose ARN may be
+// empty. The request has the keys that every request has.
+func (s *Service) PassRole(ctx context.Context, caller *sigv4.Identity, r *policy.Request, function string) error {
 	id, err := identityOf(caller)
 	if err != nil {
 		return err
 	}
-	request := &policy.Request{Action: "iam:PassRole", Resource: roleARN, ResourceAccount: id.Account}
-	request.Keys.Time = s.cfg.Clock()
-	request.Keys.Set("iam:PassedToService", lambdaService)
-	if err := s.Authorize(ctx, caller, request, nil); err != nil {
+	if account, kind, _, ok := parseARN(r.Resource); ok && kind == "role" && account != id.Account {
+		return awserr.New("AccessDeniedException", "Cross-account pass role is not allowed.")
+	}
+	r.Action, r.ResourceAccount = "iam:PassRole", id.Account
+	r.Keys.Set(policy.KeyPassedToService, lambdaService)
+	if function != "" {
+		r.Keys.Set(policy.KeyAssociatedResource, function)
+	}
+	passed, ok := s.roleByARN(r.Resource)
+	if ok && len(passed.Tags) > 0 {
+		r.Keys.SetTags(policy.TagsOfResource, passed.Tags)
+		r.Keys.SetTags("iam:resourcetag/", passed.Tags)
+	}
+	if err := s.Authorize(ctx, caller, r, nil); err != nil {
 		return err
 	}
-	if !ok || r.Account != id.Account || !s.trusts(r, policy.Principal{Kind: policy.Service, ARN: lambdaService}) {
-		return awserr.New("InvalidParameterValueException", "The role defined for the function cannot be assumed by Lambda.")
+	if !ok || !s.lambdaTrusted(passed, function) {
+		return notAssumable()
 	}
 	return nil
 }
 
-// trusts says whether a role's trust policy lets a service assume it.
-func (s *Service) trusts(r *role, p policy.Principal) bool {
-	trust, err := policy.Parse(policy.KindTrust, r.arn(), []byte(r.Trust))
-	if err != nil {
+func notAssumable() error {
+	return awserr.New("InvalidParameterValueException", "The role defined for the function cannot be assumed by Lambda.")
+}
+
+// lambdaTrusted says whether a role's trust policy lets Lambda assume it for a
+// function.
+func (s *Service) lambdaTrusted(r *role, function string) bool {
+	trust, ok := s.trustOf(r)
+	if !ok {
 		return false
 	}
-	request := &policy.Request{Principal: &p, Action: "sts:AssumeRole", Resource: r.arn(), ResourceAccount: r.Account}
+	request := &policy.Request{
+		Principal: &policy.Principal{Kind: policy.Service, ARN: lambdaService},
+		Action:    "sts:AssumeRole", Resource: r.arn(), ResourceAccount: r.Account,
+	}
 	request.Keys.Time = s.cfg.Clock()
-	return policy.Evaluate(request, nil, trust).Allowed
+	request.Keys.Set(policy.KeySourceAccount, r.Account)
+	if function != "" {
+		request.Keys.Set(policy.KeySourceARN, function)
+	}
+	return s.cache.Evaluate(request, nil, trust).Allowed
 }
 
 // FunctionSession makes the keys of a function's role, as Lambda hands them to
-// an environment.
+// an environment. The session has the function's name.
 func (s *Service) FunctionSession(ctx context.Context, roleARN, function string, life time.Duration) (Credentials, error) {
 	r, ok := s.roleByARN(roleARN)
-	if !ok || !s.trusts(r, policy.Principal{Kind: policy.Service, ARN: lambdaService}) {
-		return Credentials{}, awserr.New("InvalidParameterValueException", "The role defined for the function cannot be assumed by Lambda.")
+	if !ok || !s.lambdaTrusted(r, function) {
+		return Credentials{}, notAssumable()
 	}
-	return s.issue(ctx, session{Account: r.Account, Role: r.Name, ID: r.ID, Name: function}, life)
+	f, err := arn.Parse(function)
+	if err != nil || f.Account != r.Account {
+		return Credentials{}, notAssumable()
+	}
+	return s.issue(ctx, session{Account: r.Account, Role: r.Name, ID: r.ID, Name: f.Name}, life)
 }
 
 func (s *Service) roleByARN(arn string) (*role, bool) {
@@ -111,7 +141,7 @@ func (s *Service) roleByARN(arn string) (*role, bool) {
 	if !ok || kind != "role" {
 		return nil, false
 	}
-	r, ok := s.roles.Lookup(key(account, name))
+	r, ok := s.roles.Lookup(entityKey(account, name))
 	if !ok || r.arn() != arn {
 		return nil, false
 	}
@@ -124,10 +154,18 @@ type setKey struct {
 	session                 *session
 }
 
-// policySet is a principal's policies as they were at a count of changes.
+// policySet is a principal's policies, as long as what they were read from is
+// the same.
 type policySet struct {
-	changes uint64
+	of      *entity
+	managed []source
 	set     *policy.Set
+}
+
+// source is the record that a managed policy was read from.
+type source struct {
+	arn    string
+	record *managed
 }
 
 // maxSets bounds the policy sets that are kept.
@@ -140,46 +178,65 @@ func (s *Service) setOf(id *identity) *policy.Set {
 	switch {
 	case id.Kind == policy.RootUser:
 	case id.Kind == policy.User:
-		if u, ok := s.users.Lookup(key(id.Account, id.Name)); ok {
+		if u, ok := s.userNamed(id.Account, id.Name); ok && u.ID == id.ID {
 			e, k.kind, k.name = &u.entity, "user", u.Name
 		}
 	case id.session != nil:
-		if r, ok := s.roles.Lookup(key(id.Account, id.session.Role)); ok && r.ID == id.session.ID {
-			e, k.kind, k.name = &r.entity, "role", r.Name
+		if r, ok := s.roleNamed(id.Account, id.session.Role); ok && r.ID == id.session.ID {
+			e, k.kind, k.name, k.id = &r.entity, "role", r.Name, r.ID
 		}
 	}
 	if id.session != nil && (id.session.Inline != "" || len(id.session.Policies) > 0) {
 		k.session = id.session
 	}
-	changes := s.changes.Load()
-	if v, ok := s.sets.Load(k); ok {
-		if p := v.(policySet); p.changes == changes {
-			return p.set
-		}
+	if v, ok := s.sets.Load(k); ok && s.current(v.(*policySet), e) {
+		return v.(*policySet).set
 	}
-	p := policySet{changes, s.newSet(e, k.session)}
-	if s.setCount.Add(1) > maxSets {
+	p := s.newSet(e, k.session)
+	if _, replaced := s.sets.Swap(k, p); !replaced && s.setCount.Add(1) > maxSets {
 		s.sets.Clear()
 		s.setCount.Store(0)
 	}
-	s.sets.Store(k, p)
 	return p.set
 }
 
-// newSet reads a principal's policies. One that cannot be read allows nothing;
-// policies are checked when they are stored, so a missing one was deleted.
-func (s *Service) newSet(e *entity, c *session) *policy.Set {
+// current says whether nothing has changed that a set was made of.
+func (s *Service) current(p *policySet, e *entity) bool {
+	if p.of != e {
+		return false
+	}
+	for _, m := range p.managed {
+		if now, _ := s.managedByARN(m.arn); now != m.record {
+			return false
+		}
+	}
+	return true
+}
+
+// newSet reads a principal's policies. Policies are checked when they are
+// stored; if one cannot be read all the same, it denies everything, for it may
+// have been there to deny.
+func (s *Service) newSet(e *entity, c *session) *policySet {
+	p := &policySet{of: e}
+	fromARN := func(kind policy.Kind, arn string) *policy.Document {
+		m, ok := s.managedByARN(arn)
+		p.managed = append(p.managed, source{arn, m})
+		if !ok {
+			return parseOrNothing(kind, arn, "")
+		}
+		return parseOrNothing(kind, arn, m.version(m.Default).Document)
+	}
 	var identity, limits []*policy.Document
-	var boundary *policy.Document
+	var bounds *policy.Document
 	if e != nil {
-		for name, document := range e.Inline {
-			identity = appendParsed(identity, policy.KindIdentity, name, document)
+		for _, name := range slices.Sorted(maps.Keys(e.Inline)) {
+			identity = append(identity, parseOrNothing(policy.KindIdentity, name, e.Inline[name]))
 		}
 		for _, arn := range e.Attached {
-			identity = appendParsed(identity, policy.KindIdentity, arn, s.documentOf(arn))
+			identity = append(identity, fromARN(policy.KindIdentity, arn))
 		}
 		if e.Boundary != "" {
-			boundary = parseOrNothing(policy.KindBoundary, e.Boundary, s.documentOf(e.Boundary))
+			bounds = fromARN(policy.KindBoundary, e.Boundary)
 		}
 	}
 	if c != nil {
@@ -187,17 +244,11 @@ func (s *Service) newSet(e *entity, c *session) *policy.Set {
 			limits = append(limits, parseOrNothing(policy.KindSession, "session", c.Inline))
 		}
 		for _, arn := range c.Policies {
-			limits = append(limits, parseOrNothing(policy.KindSession, arn, s.documentOf(arn)))
+			limits = append(limits, fromARN(policy.KindSession, arn))
 		}
 	}
-	return policy.NewSet(identity, boundary, limits)
-}
-
-func appendParsed(list []*policy.Document, kind policy.Kind, name, document string) []*policy.Document {
-	if d, err := policy.Parse(kind, name, []byte(document)); err == nil {
-		list = append(list, d)
-	}
-	return list
+	p.set = policy.NewSet(identity, bounds, limits)
+	return p
 }
 
 // nothing is a policy that allows nothing: what limits a principal must not
@@ -212,15 +263,6 @@ func parseOrNothing(kind policy.Kind, name, document string) *policy.Document {
 		}
 	}
 	return d
-}
-
-// documentOf returns the document in force of a managed policy.
-func (s *Service) documentOf(arn string) string {
-	m, ok := s.managedByARN(arn)
-	if !ok {
-		return ""
-	}
-	return m.version(m.Default).Document
 }
 
 func key(account, name string) table.Key { return table.Key{Account: account, Name: name} }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
 	"hearth/internal/awserr"
+	"hearth/internal/awsquery"
 	"hearth/internal/policy"
 )
 
@@ -19,14 +21,14 @@ type entityEdit func(ctx context.Context, s *Service, c *call, f func(e *entity)
 type entityLook func(s *Service, c *call) (*entity, error)
 
 // entityOps makes the operations of one kind of entity; kind is User or Role.
-func entityOps(kind string, edit entityEdit, look entityLook, resource func(*Service, *call) string, quota int) map[string]operation {
+func entityOps(kind string, edit entityEdit, look entityLook, about func(*Service, *call) subject, quota int) map[string]operation {
 	change := func(f func(s *Service, c *call, e *entity) error) operation {
-		return operation{resource: resource, serve: func(ctx context.Context, s *Service, c *call) (any, error) {
+		return operation{about: about, serve: func(ctx context.Context, s *Service, c *call) (any, error) {
 			return nil, edit(ctx, s, c, func(e *entity) error { return f(s, c, e) })
 		}}
 	}
 	read := func(f func(s *Service, c *call, e *entity) (any, error)) operation {
-		return operation{resource: resource, serve: func(_ context.Context, s *Service, c *call) (any, error) {
+		return operation{about: about, serve: func(_ context.Context, s *Service, c *call) (any, error) {
 			e, err := look(s, c)
 			if err != nil {
 				return nil, err
@@ -35,29 +37,29 @@ func entityOps(kind string, edit entityEdit, look entityLook, resource func(*Ser
 		}}
 	}
 	return map[string]operation{
-		"Put" + kind + "Policy":    change(func(_ *Service, c *call, e *entity) error { return putInline(c, e, quota) }),
-		"Delete" + kind + "Policy": change(deleteInline),
+		"Put" + kind + "Policy":    change(func(_ *Service, c *call, e *entity) error { return putInline(kind, c, e, quota) }),
+		"Delete" + kind + "Policy": change(func(_ *Service, c *call, e *entity) error { return deleteInline(kind, c, e) }),
 		"Get" + kind + "Policy": read(func(_ *Service, c *call, e *entity) (any, error) {
 			return getInline(kind, c, e)
 		}),
 		"List" + kind + "Policies":              read(listInline),
-		"Attach" + kind + "Policy":              change((*Service).attach),
+		"Attach" + kind + "Policy":              change(func(s *Service, c *call, e *entity) error { return s.attach(kind, c, e) }),
 		"Detach" + kind + "Policy":              change(detach),
 		"ListAttached" + kind + "Policies":      read(listAttached),
 		"Put" + kind + "PermissionsBoundary":    change((*Service).putBoundary),
 		"Delete" + kind + "PermissionsBoundary": change(func(_ *Service, _ *call, e *entity) error { e.Boundary = ""; return nil }),
 		"Tag" + kind:                            change(tag),
 		"Untag" + kind:                          change(untag),
-		"List" + kind + "Tags":                  read(func(_ *Service, _ *call, e *entity) (any, error) { return tagList(e.Tags), nil }),
+		"List" + kind + "Tags":                  read(func(_ *Service, c *call, e *entity) (any, error) { return tagList(c, e.Tags) }),
 	}
 }
 
-func putInline(c *call, e *entity, quota int) error {
+func putInline(kind string, c *call, e *entity, quota int) error {
 	name, err := c.name("PolicyName", maxPolicyName)
 	if err != nil {
 		return err
 	}
-	text, err := document(policy.KindIdentity, c.Get("PolicyDocument"), quota)
+	text, err := document(policy.KindIdentity, c.Get("PolicyDocument"), policy.MaxSize)
 	if err != nil {
 		return err
 	}
@@ -66,30 +68,30 @@ func putInline(c *call, e *entity, quota int) error {
 	}
 	e.Inline[name] = text
 	total := 0
-	for _, d := range e.Inline {
-		total += len(d)
+	for _, stored := range e.Inline {
+		d, err := policy.Parse(policy.KindIdentity, "", []byte(stored))
+		if err != nil {
+			return err
+		}
+		total += d.Size()
 	}
-	if total > 2*quota { // white space does not count, so this is generous
-		return awserr.New("LimitExceeded", "Maximum policy size of %d bytes exceeded for %s", quota, e.Name)
+	if total > quota {
+		return awserr.New("LimitExceeded", "Maximum policy size of %d bytes exceeded for %s %s", quota, strings.ToLower(kind), e.Name)
 	}
 	return nil
 }
 
-func deleteInline(_ *Service, c *call, e *entity) error {
+func deleteInline(kind string, c *call, e *entity) error {
 	name := c.Get("PolicyName")
 	if _, ok := e.Inline[name]; !ok {
-		return noPolicy(c, e)
+		return noInline(kind, name)
 	}
 	delete(e.Inline, name)
 	return nil
 }
 
-func noPolicy(c *call, e *entity) error {
-	kind := "user"
-	if c.Get("RoleName") != "" {
-		kind = "role"
-	}
-	return noEntity("The %s policy with name %.128s cannot be found. (%s %s)", kind, c.Get("PolicyName"), kind, e.Name)
+func noInline(kind, name string) error {
+	return noEntity("The %s policy with name %.128s cannot be found.", strings.ToLower(kind), name)
 }
 
 type inlineResult struct {
@@ -103,7 +105,7 @@ func getInline(kind string, c *call, e *entity) (any, error) {
 	name := c.Get("PolicyName")
 	document, ok := e.Inline[name]
 	if !ok {
-		return nil, noPolicy(c, e)
+		return nil, noInline(kind, name)
 	}
 	r := &inlineResult{PolicyName: name, PolicyDocument: shown(document)}
 	if kind == "Role" {
@@ -115,18 +117,19 @@ func getInline(kind string, c *call, e *entity) (any, error) {
 }
 
 type namesResult struct {
-	PolicyNames []string `xml:"PolicyNames>member"`
-	IsTruncated bool
+	PolicyNames awsquery.List[string]
+	paging
 }
 
-func listInline(_ *Service, _ *call, e *entity) (any, error) {
-	return &namesResult{PolicyNames: slices.Sorted(maps.Keys(e.Inline))}, nil
+func listInline(_ *Service, c *call, e *entity) (any, error) {
+	names, end, err := cut(c, slices.Sorted(maps.Keys(e.Inline)))
+	return &namesResult{names, end}, err
 }
 
 // maxAttached is AWS's default quota of managed policies on a user or role.
 const maxAttached = 10
 
-func (s *Service) attach(c *call, e *entity) error {
+func (s *Service) attach(kind string, c *call, e *entity) error {
 	arn := c.Get("PolicyArn")
 	if _, ok := s.managedByARN(arn); !ok || !ownOrAWS(arn, e.Account) {
 		return noManaged(arn)
@@ -135,7 +138,7 @@ func (s *Service) attach(c *call, e *entity) error {
 		return nil
 	}
 	if len(e.Attached) >= maxAttached {
-		return awserr.New("LimitExceeded", "Cannot exceed quota for PoliciesPerRole: %d", maxAttached)
+		return awserr.New("LimitExceeded", "Cannot exceed quota for PoliciesPer%s: %d", kind, maxAttached)
 	}
 	e.Attached = append(e.Attached, arn)
 	return nil
@@ -166,22 +169,27 @@ func detach(_ *Service, c *call, e *entity) error {
 type attachedPolicy struct{ PolicyName, PolicyArn string }
 
 type attachedResult struct {
-	AttachedPolicies []attachedPolicy `xml:"AttachedPolicies>member"`
-	IsTruncated      bool
+	AttachedPolicies awsquery.List[attachedPolicy]
+	paging
 }
 
-func listAttached(s *Service, _ *call, e *entity) (any, error) {
-	r := &attachedResult{}
+func listAttached(s *Service, c *call, e *entity) (any, error) {
+	var all []attachedPolicy
 	for _, arn := range e.Attached {
-		if m, ok := s.managedByARN(arn); ok {
-			r.AttachedPolicies = append(r.AttachedPolicies, attachedPolicy{m.Name, arn})
+		if m, ok := s.managedByARN(arn); ok && hasPath(m.Path, c) {
+			all = append(all, attachedPolicy{m.Name, arn})
 		}
 	}
-	return r, nil
+	page, end, err := cut(c, all)
+	return &attachedResult{page, end}, err
 }
 
 func (s *Service) putBoundary(c *call, e *entity) error {
-	return s.setBoundary(e, c.Get("PermissionsBoundary"))
+	arn := c.Get("PermissionsBoundary")
+	if arn == "" {
+		return missing("PermissionsBoundary")
+	}
+	return s.setBoundary(e, arn)
 }
 
 // setBoundary checks that a permissions boundary exists.
@@ -211,14 +219,17 @@ func shownBoundary(arn string) *boundary {
 type xmlTag struct{ Key, Value string }
 
 type tagsResult struct {
-	Tags        []xmlTag `xml:"Tags>member"`
-	IsTruncated bool
+	Tags awsquery.List[xmlTag]
+	paging
 }
 
-func tagList(tags map[string]string) *tagsResult { return &tagsResult{Tags: xmlTags(tags)} }
+func tagList(c *call, tags map[string]string) (any, error) {
+	page, end, err := cut(c, xmlTags(tags))
+	return &tagsResult{page, end}, err
+}
 
-func xmlTags(tags map[string]string) []xmlTag {
-	var list []xmlTag
+func xmlTags(tags map[string]string) awsquery.List[xmlTag] {
+	var list awsquery.List[xmlTag]
 	for _, k := range slices.Sorted(maps.Keys(tags)) {
 		list = append(list, xmlTag{k, tags[k]})
 	}
@@ -233,19 +244,27 @@ func tag(_ *Service, c *call, e *entity) error {
 	return err
 }
 
-// tagged adds a call's tags to those there are.
+// tagged adds a call's tags to those there are. Keys that differ in case only
+// are one key.
 func tagged(now map[string]string, c *call) (map[string]string, error) {
 	next := maps.Clone(now)
 	if next == nil {
 		next = make(map[string]string)
 	}
-	maps.Copy(next, c.tags())
+	for k, v := range c.tags() {
+		maps.DeleteFunc(next, func(old, _ string) bool { return strings.EqualFold(old, k) })
+		next[k] = v
+	}
 	return next, checkTags(next)
 }
 
 func untag(_ *Service, c *call, e *entity) error {
-	for _, k := range c.List("TagKeys") {
-		delete(e.Tags, k)
-	}
+	untagged(e.Tags, c)
 	return nil
+}
+
+func untagged(tags map[string]string, c *call) {
+	for _, k := range c.List("TagKeys") {
+		maps.DeleteFunc(tags, func(old, _ string) bool { return strings.EqualFold(old, k) })
+	}
 }

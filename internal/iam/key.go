@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"hearth/internal/keyring"
 	"hearth/internal/policy"
@@ -71,8 +73,8 @@ func userPrincipal(u *user) policy.Principal {
 
 func tagsOf(tags map[string]string) []policy.Tag {
 	var list []policy.Tag
-	for k, v := range tags {
-		list = append(list, policy.Tag{Key: k, Value: v})
+	for _, k := range slices.Sorted(maps.Keys(tags)) {
+		list = append(list, policy.Tag{Key: k, Value: tags[k]})
 	}
 	return list
 }

@@ -6,51 +6,63 @@ import (
 )
 
 // awsManaged are AWS's managed policies that Lambda's users name, with their
-// documents as AWS's managed policy reference lists them.
+// documents as AWS's managed policy reference lists them
+// (https://docs.aws.amazon.com/aws-managed-policy/latest/reference/).
+// ReadOnlyAccess has the services that Hearth serves only: its document is
+// longer than a policy may be.
 var awsManaged = makeAWSManaged()
 
-const logWriting = `"logs:CreateLogGroup","logs:CreateLogStream","logs:PutLogEvents"`
+const (
+	logWriting = `"logs:CreateLogGroup","logs:CreateLogStream","logs:PutLogEvents"`
+	networks   = `"ec2:CreateNetworkInterface","ec2:DescribeNetworkInterfaces","ec2:DeleteNetworkInterface","ec2:DescribeSubnets"`
+	console    = `"cloudformation:DescribeStacks","cloudformation:ListStackResources","cloudwatch:ListMetrics",` +
+		`"cloudwatch:GetMetricData","ec2:DescribeSecurityGroups","ec2:DescribeSubnets","ec2:DescribeVpcs","kms:ListAliases",` +
+		`"iam:GetPolicy","iam:GetPolicyVersion","iam:GetRole","iam:GetRolePolicy","iam:ListAttachedRolePolicies",` +
+		`"iam:ListRolePolicies","iam:ListRoles","logs:DescribeLogGroups","states:DescribeStateMachine","states:ListStateMachines",` +
+		`"tag:GetResources","xray:GetTraceSummaries","xray:BatchGetTraces"`
+	lambdaLogs = `"arn:aws:logs:*:*:log-group:/aws/lambda/*"`
+)
+
+// allowing is a statement that allows actions on a resource, both in JSON.
+func allowing(actions, resource string) string {
+	return `{"Effect":"Allow","Action":[` + actions + `],"Resource":` + resource + `}`
+}
 
 func makeAWSManaged() map[string]*managed {
-	service, job := "/service-role/", "/"
 	all := make(map[string]*managed)
-	for _, p := range []struct{ path, name, actions string }{
-		{service, "AWSLambdaBasicExecutionRole", logWriting},
-		{service, "AWSLambdaVPCAccessExecutionRole", logWriting + `,"ec2:CreateNetworkInterface","ec2:DescribeNetworkInterfaces",` +
-			`"ec2:DescribeSubnets","ec2:DeleteNetworkInterface","ec2:AssignPrivateIpAddresses","ec2:UnassignPrivateIpAddresses"`},
-		{service, "AWSLambdaSQSQueueExecutionRole", logWriting + `,"sqs:ReceiveMessage","sqs:DeleteMessage","sqs:GetQueueAttributes"`},
-		{service, "AWSLambdaKinesisExecutionRole", logWriting + `,"kinesis:DescribeStream","kinesis:DescribeStreamSummary",` +
-			`"kinesis:GetRecords","kinesis:GetShardIterator","kinesis:ListShards","kinesis:ListStreams","kinesis:SubscribeToShard"`},
-		{service, "AWSLambdaDynamoDBExecutionRole", logWriting + `,"dynamodb:DescribeStream","dynamodb:GetRecords",` +
-			`"dynamodb:GetShardIterator","dynamodb:ListStreams"`},
-		{service, "AWSLambdaMSKExecutionRole", logWriting + `,"kafka:DescribeCluster","kafka:DescribeClusterV2","kafka:GetBootstrapBrokers",` +
-			`"ec2:CreateNetworkInterface","ec2:DescribeNetworkInterfaces","ec2:DescribeVpcs","ec2:DeleteNetworkInterface",` +
-			`"ec2:DescribeSubnets","ec2:DescribeSecurityGroups"`},
-		{service, "AWSLambdaRole", `"lambda:InvokeFunction"`},
-		{job, "AWSLambdaExecute", `"logs:*","s3:GetObject","s3:PutObject"`},
-		{job, "AWSLambdaInvocation-DynamoDB", `"lambda:InvokeFunction","dynamodb:DescribeStream",` +
-			`"dynamodb:GetRecords","dynamodb:GetShardIterator","dynamodb:ListStreams"`},
-		{job, "AWSXRayDaemonWriteAccess", `"xray:PutTraceSegments","xray:PutTelemetryRecords","xray:GetSamplingRules",` +
-			`"xray:GetSamplingTargets","xray:GetSamplingStatisticSummaries"`},
-		{job, "AdministratorAccess", `"*"`},
-		{job, "AWSLambda_FullAccess", `"cloudformation:DescribeStacks","cloudformation:ListStackResources","cloudwatch:ListMetrics",` +
-			`"cloudwatch:GetMetricData","ec2:DescribeSecurityGroups","ec2:DescribeSubnets","ec2:DescribeVpcs","kms:ListAliases",` +
-			`"iam:GetPolicy","iam:GetPolicyVersion","iam:GetRole","iam:GetRolePolicy","iam:ListAttachedRolePolicies",` +
-			`"iam:ListRolePolicies","iam:ListRoles","iam:PassRole","lambda:*","logs:DescribeLogGroups","logs:DescribeLogStreams",` +
-			`"logs:GetLogEvents","logs:FilterLogEvents","logs:StartLiveTail","states:DescribeStateMachine","states:ListStateMachines",` +
-			`"tag:GetResources","xray:GetTraceSummaries","xray:BatchGetTraces"`},
-		{job, "AWSLambda_ReadOnlyAccess", `"cloudwatch:GetMetricData","cloudwatch:ListMetrics","iam:GetPolicy","iam:GetPolicyVersion",` +
-			`"iam:GetRole","iam:GetRolePolicy","iam:ListAttachedRolePolicies","iam:ListRolePolicies","iam:ListRoles","kms:ListAliases",` +
-			`"lambda:Get*","lambda:List*","logs:DescribeLogGroups","logs:DescribeLogStreams","logs:GetLogEvents","logs:FilterLogEvents",` +
-			`"states:DescribeStateMachine","states:ListStateMachines","tag:GetResources","xray:GetTraceSummaries","xray:BatchGetTraces"`},
-		{job, "ReadOnlyAccess", `"iam:Get*","iam:List*","kms:Describe*","kms:Get*","kms:List*","lambda:Get*","lambda:List*",` +
-			`"logs:Describe*","logs:FilterLogEvents","logs:Get*","logs:List*","logs:StartLiveTail","sqs:Get*","sqs:List*","sts:GetCallerIdentity"`},
-	} {
-		addAWS(all, p.path, p.name, `{"Effect":"Allow","Action":[`+p.actions+`],"Resource":"*"}`)
-	}
-	addAWS(all, job, "PowerUserAccess", `{"Effect":"Allow","NotAction":["iam:*","organizations:*","account:*"],"Resource":"*"},`+
-		`{"Effect":"Allow","Action":["iam:CreateServiceLinkedRole","iam:DeleteServiceLinkedRole","iam:ListRoles"],"Resource":"*"}`)
-	addAWS(all, job, "IAMFullAccess", `{"Effect":"Allow","Action":["iam:*","organizations:DescribeAccount"],"Resource":"*"}`)
+	service := func(name, actions string) { addAWS(all, "/service-role/", name, allowing(actions, `"*"`)) }
+	service("AWSLambdaBasicExecutionRole", logWriting)
+	service("AWSLambdaVPCAccessExecutionRole", logWriting+","+networks+`,"ec2:AssignPrivateIpAddresses","ec2:UnassignPrivateIpAddresses"`)
+	service("AWSLambdaSQSQueueExecutionRole", `"sqs:ReceiveMessage","sqs:DeleteMessage","sqs:GetQueueAttributes",`+logWriting)
+	service("AWSLambdaKinesisExecutionRole", `"kinesis:DescribeStream","kinesis:DescribeStreamSummary","kinesis:GetRecords",`+
+		`"kinesis:GetShardIterator","kinesis:ListShards","kinesis:ListStreams","kinesis:SubscribeToShard",`+logWriting)
+	service("AWSLambdaDynamoDBExecutionRole", `"dynamodb:DescribeStream","dynamodb:GetRecords","dynamodb:GetShardIterator","dynamodb:ListStreams",`+logWriting)
+	service("AWSLambdaMSKExecutionRole", `"kafka:DescribeCluster","kafka:DescribeClusterV2","kafka:GetBootstrapBrokers",`+
+		networks+`,"ec2:DescribeVpcs","ec2:DescribeSecurityGroups",`+logWriting)
+	service("AWSLambdaRole", `"lambda:InvokeFunction"`)
+
+	add := func(name string, statements ...string) { addAWS(all, "/", name, strings.Join(statements, ",")) }
+	add("AWSLambdaExecute", allowing(`"logs:*"`, `"arn:aws:logs:*:*:*"`), allowing(`"s3:GetObject","s3:PutObject"`, `"arn:aws:s3:::*"`))
+	add("AWSLambdaInvocation-DynamoDB", allowing(`"lambda:InvokeFunction"`, `"*"`),
+		allowing(`"dynamodb:DescribeStream","dynamodb:GetRecords","dynamodb:GetShardIterator","dynamodb:ListStreams"`, `"*"`))
+	add("AWSXRayDaemonWriteAccess", allowing(`"xray:PutTraceSegments","xray:PutTelemetryRecords","xray:GetSamplingRules",`+
+		`"xray:GetSamplingTargets","xray:GetSamplingStatisticSummaries"`, `"*"`))
+	add("AWSLambda_FullAccess", allowing(console+`,"lambda:*"`, `"*"`),
+		`{"Effect":"Allow","Action":"iam:PassRole","Resource":"*","Condition":{"StringEquals":{"iam:PassedToService":"lambda.amazonaws.com"}}}`,
+		allowing(`"logs:DescribeLogStreams","logs:GetLogEvents","logs:FilterLogEvents","logs:StartLiveTail","logs:StopLiveTail"`, lambdaLogs))
+	add("AWSLambda_ReadOnlyAccess", allowing(console+`,"cloudformation:ListStacks","lambda:Get*","lambda:List*"`, `"*"`),
+		allowing(`"logs:DescribeLogStreams","logs:GetLogEvents","logs:FilterLogEvents","logs:StartQuery","logs:StopQuery","logs:DescribeQueries",`+
+			`"logs:GetLogGroupFields","logs:GetLogRecord","logs:GetQueryResults","logs:StartLiveTail","logs:StopLiveTail"`, lambdaLogs))
+	add("AdministratorAccess", allowing(`"*"`, `"*"`))
+	add("PowerUserAccess", `{"Effect":"Allow","NotAction":["iam:*","organizations:*","account:*"],"Resource":"*"}`,
+		allowing(`"account:GetAccountInformation","account:GetGovCloudAccountInformation","account:GetPrimaryEmail","account:ListRegions",`+
+			`"iam:CreateServiceLinkedRole","iam:DeleteServiceLinkedRole","iam:ListRoles",`+
+			`"organizations:DescribeEffectivePolicy","organizations:DescribeOrganization"`, `"*"`))
+	add("IAMFullAccess", allowing(`"iam:*","organizations:DescribeAccount","organizations:DescribeOrganization","organizations:DescribeOrganizationalUnit",`+
+		`"organizations:DescribePolicy","organizations:ListChildren","organizations:ListParents","organizations:ListPoliciesForTarget",`+
+		`"organizations:ListRoots","organizations:ListPolicies","organizations:ListTargetsForPolicy"`, `"*"`))
+	add("ReadOnlyAccess", allowing(`"iam:Get*","iam:List*","kms:Describe*","kms:Get*","kms:List*","lambda:Get*","lambda:List*",`+
+		`"logs:Describe*","logs:FilterLogEvents","logs:Get*","logs:List*","logs:StartLiveTail","logs:StopLiveTail","sqs:Get*","sqs:List*"`, `"*"`))
 	return all
 }
 
@@ -84,11 +96,20 @@ func (s *Service) managedByARN(arn string) (*managed, bool) {
 	if !ok || kind != "policy" {
 		return nil, false
 	}
-	m, ok := s.policies.Lookup(key(account, name))
+	m, ok := s.policies.Lookup(entityKey(account, name))
 	if !ok || m.arn() != arn {
 		return nil, false
 	}
 	return m, true
+}
+
+// accountOf is the account of an IAM ARN.
+func accountOf(arn string) string {
+	account, _, _, ok := parseARN(arn)
+	if !ok {
+		return ""
+	}
+	return account
 }
 
 // parseARN splits an IAM ARN; the path is left out of the name.

@@ -2,47 +2,56 @@ package iam
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"hearth/internal/awserr"
+	"hearth/internal/awsquery"
 	"hearth/internal/policy"
+	"hearth/internal/table"
 )
 
 // maxVersions is how many versions a managed policy can have.
 const maxVersions = 5
 
 var policyOperations = map[string]operation{
-	"CreatePolicy":            {serve: createPolicy, resource: newPolicyARN},
-	"GetPolicy":               {serve: getPolicy, resource: policyARN},
-	"ListPolicies":            {serve: listPolicies},
-	"DeletePolicy":            {serve: deletePolicy, resource: policyARN},
-	"CreatePolicyVersion":     {serve: createPolicyVersion, resource: policyARN},
-	"GetPolicyVersion":        {serve: getPolicyVersion, resource: policyARN},
-	"ListPolicyVersions":      {serve: listPolicyVersions, resource: policyARN},
-	"DeletePolicyVersion":     {serve: deletePolicyVersion, resource: policyARN},
-	"SetDefaultPolicyVersion": {serve: setDefaultVersion, resource: policyARN},
-	"ListEntitiesForPolicy":   {serve: listEntities, resource: policyARN},
-	"TagPolicy":               {serve: tagPolicy, resource: policyARN},
-	"UntagPolicy":             {serve: untagPolicy, resource: policyARN},
-	"ListPolicyTags":          {serve: listPolicyTags, resource: policyARN},
+	"CreatePolicy":            {serve: createPolicy, about: aboutNewPolicy},
+	"GetPolicy":               {serve: getPolicy, about: aboutPolicy},
+	"ListPolicies":            {serve: listPolicies, about: aboutPolicies},
+	"DeletePolicy":            {serve: deletePolicy, about: aboutPolicy},
+	"CreatePolicyVersion":     {serve: createPolicyVersion, about: aboutPolicy},
+	"GetPolicyVersion":        {serve: getPolicyVersion, about: aboutPolicy},
+	"ListPolicyVersions":      {serve: listPolicyVersions, about: aboutPolicy},
+	"DeletePolicyVersion":     {serve: deletePolicyVersion, about: aboutPolicy},
+	"SetDefaultPolicyVersion": {serve: setDefaultVersion, about: aboutPolicy},
+	"ListEntitiesForPolicy":   {serve: listEntities, about: aboutPolicy},
+	"TagPolicy":               {serve: tagPolicy, about: aboutPolicy},
+	"UntagPolicy":             {serve: untagPolicy, about: aboutPolicy},
+	"ListPolicyTags":          {serve: listPolicyTags, about: aboutPolicy},
 }
 
-func policyARN(_ *Service, c *call) string { return c.Get("PolicyArn") }
-
-func newPolicyARN(_ *Service, c *call) string {
-	path, err := c.path()
-	if err != nil {
-		path = "/"
+func aboutPolicy(s *Service, c *call) subject {
+	about := subject{arn: c.Get("PolicyArn")}
+	if m, err := s.managed(c); err == nil {
+		about.tags = m.Tags
 	}
-	return "arn:aws:iam::" + c.account() + ":policy" + path + c.Get("PolicyName")
+	return about
 }
+
+func aboutNewPolicy(_ *Service, c *call) subject { return aboutNew(c, "policy", c.Get("PolicyName")) }
+
+func aboutPolicies(_ *Service, c *call) subject { return aboutNew(c, "policy", "") }
 
 // managed finds the policy that a call names, in the caller's account or of
 // AWS's.
 func (s *Service) managed(c *call) (*managed, error) {
 	arn := c.Get("PolicyArn")
+	if arn == "" {
+		return nil, missing("PolicyArn")
+	}
 	m, ok := s.managedByARN(arn)
 	if !ok || m.Account != awsAccount && m.Account != c.account() {
 		return nil, noEntity("Policy %.200s was not found.", arn)
@@ -59,8 +68,8 @@ func (s *Service) changePolicy(ctx context.Context, c *call, f func(m *managed) 
 	if m.Account == awsAccount {
 		return awserr.New("AccessDenied", "Cannot change %s: it is one of AWS's managed policies.", m.arn())
 	}
-	_, err = s.policies.Change(ctx, key(m.Account, m.Name), func(now *managed) (*managed, error) {
-		if now == nil {
+	_, err = s.policies.Change(ctx, entityKey(m.Account, m.Name), func(now *managed) (*managed, error) {
+		if now == nil || now.arn() != m.arn() {
 			return nil, noEntity("Policy %.200s was not found.", c.Get("PolicyArn"))
 		}
 		next := now.clone()
@@ -82,39 +91,47 @@ type xmlPolicy struct {
 	Description                   string `xml:"Description,omitempty"`
 	CreateDate                    string
 	UpdateDate                    string
-	Tags                          []xmlTag `xml:"Tags>member"`
+	Tags                          awsquery.List[xmlTag] `xml:",omitempty"`
 }
 
-func (s *Service) shownPolicy(m *managed) xmlPolicy {
-	users, roles, bounds := s.usersOf(m)
+func shownPolicy(m *managed, n holders) xmlPolicy {
 	return xmlPolicy{
 		PolicyName: m.Name, PolicyID: m.ID, Arn: m.arn(), Path: m.Path, DefaultVersionID: m.Default,
-		AttachmentCount: len(users) + len(roles), PermissionsBoundaryUsageCount: bounds, IsAttachable: true,
+		AttachmentCount: n.attached, PermissionsBoundaryUsageCount: n.bounded, IsAttachable: true,
 		Description: m.Description, CreateDate: date(m.Created), UpdateDate: date(m.Updated), Tags: xmlTags(m.Tags),
 	}
 }
 
-// usersOf finds who a managed policy is attached to, and how many it bounds.
-func (s *Service) usersOf(m *managed) (users []*user, roles []*role, bounds int) {
-	arn := m.arn()
-	for _, u := range s.users.All() {
-		if slices.Contains(u.Attached, arn) {
-			users = append(users, u)
+// holders counts the users and roles of an account that a managed policy is
+// attached to, and those that it bounds.
+type holders struct{ attached, bounded int }
+
+// countHolders counts for every managed policy, by its ARN.
+func (s *Service) countHolders(account string) map[string]holders {
+	counts := make(map[string]holders)
+	count := func(e *entity) {
+		for _, arn := range e.Attached {
+			n := counts[arn]
+			n.attached++
+			counts[arn] = n
 		}
-		if u.Boundary == arn {
-			bounds++
+		if e.Boundary != "" {
+			n := counts[e.Boundary]
+			n.bounded++
+			counts[e.Boundary] = n
 		}
 	}
-	for _, r := range s.roles.All() {
-		if slices.Contains(r.Attached, arn) {
-			roles = append(roles, r)
-		}
-		if r.Boundary == arn {
-			bounds++
-		}
+	for _, u := range s.users.List(account, "", "", everything) {
+		count(&u.entity)
 	}
-	return users, roles, bounds
+	for _, r := range s.roles.List(account, "", "", everything) {
+		count(&r.entity)
+	}
+	return counts
 }
+
+// everything is no limit.
+const everything = math.MaxInt
 
 type policyResult struct{ Policy xmlPolicy }
 
@@ -140,7 +157,10 @@ func createPolicy(ctx context.Context, s *Service, c *call) (any, error) {
 	if err := checkTags(m.Tags); err != nil {
 		return nil, err
 	}
-	m, err = s.policies.Change(ctx, key(m.Account, name), func(now *managed) (*managed, error) {
+	if len(m.Description) > maxDescription {
+		return nil, tooLong("Description", maxDescription)
+	}
+	m, err = s.policies.Change(ctx, entityKey(m.Account, name), func(now *managed) (*managed, error) {
 		if now != nil {
 			return nil, awserr.New("EntityAlreadyExists", "A policy called %s already exists. Duplicate names are not allowed.", name)
 		}
@@ -149,7 +169,7 @@ func createPolicy(ctx context.Context, s *Service, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &policyResult{s.shownPolicy(m)}, nil
+	return &policyResult{shownPolicy(m, holders{})}, nil
 }
 
 func getPolicy(_ context.Context, s *Service, c *call) (any, error) {
@@ -157,50 +177,45 @@ func getPolicy(_ context.Context, s *Service, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &policyResult{s.shownPolicy(m)}, nil
+	return &policyResult{shownPolicy(m, s.countHolders(c.account())[m.arn()])}, nil
 }
 
 type policiesResult struct {
-	Policies    []xmlPolicy `xml:"Policies>member"`
-	IsTruncated bool
-	Marker      string `xml:"Marker,omitempty"`
+	Policies awsquery.List[xmlPolicy]
+	paging
 }
 
 func listPolicies(_ context.Context, s *Service, c *call) (any, error) {
-	after, limit, err := c.page()
-	if err != nil {
-		return nil, err
-	}
 	var all []*managed
-	if scope := c.Get("Scope"); scope != "Local" {
+	if c.Get("Scope") != "Local" {
 		for _, arn := range slices.Sorted(maps.Keys(awsManaged)) {
 			all = append(all, awsManaged[arn])
 		}
 	}
 	if c.Get("Scope") != "AWS" {
-		all = append(all, s.policies.List(c.account(), "", "", maxListed)...)
+		all = append(all, s.policies.List(c.account(), "", "", everything)...)
 	}
-	out := &policiesResult{}
-	skip := after != ""
-	for _, m := range all {
-		if skip {
-			skip = m.arn() != after
-			continue
+	counts := s.countHolders(c.account())
+	wanted := func(m *managed) bool {
+		n := counts[m.arn()]
+		switch {
+		case !hasPath(m.Path, c):
+			return false
+		case c.Get("PolicyUsageFilter") == "PermissionsBoundary":
+			return n.bounded > 0
+		case c.Get("PolicyUsageFilter") == "PermissionsPolicy", c.Get("OnlyAttached") == "true":
+			return n.attached > 0
 		}
-		if !hasPath(m.Path, c) {
-			continue
-		}
-		p := s.shownPolicy(m)
-		if c.Get("OnlyAttached") == "true" && p.AttachmentCount == 0 {
-			continue
-		}
-		if len(out.Policies) == limit {
-			out.IsTruncated, out.Marker = true, out.Policies[limit-1].Arn
-			break
-		}
-		out.Policies = append(out.Policies, p)
+		return true
 	}
-	return out, nil
+	page, end, err := cut(c, slices.DeleteFunc(all, func(m *managed) bool { return !wanted(m) }))
+	out := &policiesResult{paging: end}
+	for _, m := range page {
+		shown := shownPolicy(m, counts[m.arn()])
+		shown.Tags, shown.Description = nil, "" // AWS leaves them out of lists
+		out.Policies = append(out.Policies, shown)
+	}
+	return out, err
 }
 
 func deletePolicy(ctx context.Context, s *Service, c *call) (any, error) {
@@ -211,18 +226,20 @@ func deletePolicy(ctx context.Context, s *Service, c *call) (any, error) {
 	if m.Account == awsAccount {
 		return nil, awserr.New("AccessDenied", "Cannot delete %s: it is one of AWS's managed policies.", m.arn())
 	}
-	users, roles, bounds := s.usersOf(m)
-	if len(users)+len(roles)+bounds > 0 {
-		return nil, awserr.New("DeleteConflict", "Cannot delete a policy attached to entities.")
-	}
-	_, err = s.policies.Change(ctx, key(m.Account, m.Name), func(now *managed) (*managed, error) {
-		if now != nil && len(now.Versions) > 1 {
-			return nil, awserr.New("DeleteConflict", "This policy has more than one version. "+
+	_, err = s.policies.ChangeWith(ctx, entityKey(m.Account, m.Name), func(now *managed) (*managed, []table.Op, error) {
+		switch {
+		case now == nil || now.arn() != m.arn():
+			return nil, nil, noEntity("Policy %.200s was not found.", m.arn())
+		case len(now.Versions) > 1:
+			return nil, nil, awserr.New("DeleteConflict", "This policy has more than one version. "+
 				"Before you delete a policy, you must delete the policy's versions. "+
 				"The default version is deleted with the policy.")
 		}
-		return nil, nil
+		return nil, []table.Op{s.uses.None(m.Account, usePrefix(m.Name))}, nil
 	})
+	if errors.Is(err, table.ErrConflict) {
+		return nil, awserr.New("DeleteConflict", "Cannot delete a policy attached to entities.")
+	}
 	return nil, err
 }
 
@@ -278,8 +295,8 @@ func getPolicyVersion(_ context.Context, s *Service, c *call) (any, error) {
 }
 
 type versionsResult struct {
-	Versions    []xmlVersion `xml:"Versions>member"`
-	IsTruncated bool
+	Versions awsquery.List[xmlVersion]
+	paging
 }
 
 func listPolicyVersions(_ context.Context, s *Service, c *call) (any, error) {
@@ -287,11 +304,14 @@ func listPolicyVersions(_ context.Context, s *Service, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &versionsResult{}
-	for _, v := range slices.Backward(m.Versions) {
+	newest := slices.Clone(m.Versions)
+	slices.Reverse(newest)
+	page, end, err := cut(c, newest)
+	out := &versionsResult{paging: end}
+	for _, v := range page {
 		out.Versions = append(out.Versions, xmlVersion{"", v.ID, v.ID == m.Default, date(v.Created)})
 	}
-	return out, nil
+	return out, err
 }
 
 func deletePolicyVersion(ctx context.Context, s *Service, c *call) (any, error) {
@@ -330,29 +350,45 @@ type xmlPolicyRole struct {
 }
 
 type entitiesResult struct {
-	PolicyUsers []xmlPolicyUser `xml:"PolicyUsers>member"`
-	PolicyRoles []xmlPolicyRole `xml:"PolicyRoles>member"`
-	IsTruncated bool
+	PolicyGroups awsquery.List[string]
+	PolicyUsers  awsquery.List[xmlPolicyUser]
+	PolicyRoles  awsquery.List[xmlPolicyRole]
+	paging
 }
 
+// listEntities lists users and roles in one sequence, users first.
 func listEntities(_ context.Context, s *Service, c *call) (any, error) {
 	m, err := s.managed(c)
 	if err != nil {
 		return nil, err
 	}
-	out := &entitiesResult{}
-	users, roles, _ := s.usersOf(m)
-	for _, u := range users {
-		if u.Account == c.account() {
-			out.PolicyUsers = append(out.PolicyUsers, xmlPolicyUser{u.Name, u.ID})
+	arn, filter, usage := m.arn(), c.Get("EntityFilter"), c.Get("PolicyUsageFilter")
+	holds := func(kind string, e *entity) bool {
+		return (filter == "" || filter == kind) && hasPath(e.Path, c) &&
+			(usage != "PermissionsBoundary" && slices.Contains(e.Attached, arn) || usage != "PermissionsPolicy" && e.Boundary == arn)
+	}
+	var all []any
+	for _, u := range s.users.List(c.account(), "", "", everything) {
+		if holds("User", &u.entity) {
+			all = append(all, xmlPolicyUser{u.Name, u.ID})
 		}
 	}
-	for _, r := range roles {
-		if r.Account == c.account() {
-			out.PolicyRoles = append(out.PolicyRoles, xmlPolicyRole{r.Name, r.ID})
+	for _, r := range s.roles.List(c.account(), "", "", everything) {
+		if holds("Role", &r.entity) {
+			all = append(all, xmlPolicyRole{r.Name, r.ID})
 		}
 	}
-	return out, nil
+	page, end, err := cut(c, all)
+	out := &entitiesResult{paging: end}
+	for _, e := range page {
+		switch e := e.(type) {
+		case xmlPolicyUser:
+			out.PolicyUsers = append(out.PolicyUsers, e)
+		case xmlPolicyRole:
+			out.PolicyRoles = append(out.PolicyRoles, e)
+		}
+	}
+	return out, err
 }
 
 func tagPolicy(ctx context.Context, s *Service, c *call) (any, error) {
@@ -364,9 +400,7 @@ func tagPolicy(ctx context.Context, s *Service, c *call) (any, error) {
 
 func untagPolicy(ctx context.Context, s *Service, c *call) (any, error) {
 	return nil, s.changePolicy(ctx, c, func(m *managed) error {
-		for _, k := range c.List("TagKeys") {
-			delete(m.Tags, k)
-		}
+		untagged(m.Tags, c)
 		return nil
 	})
 }
@@ -376,5 +410,5 @@ func listPolicyTags(_ context.Context, s *Service, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tagList(m.Tags), nil
+	return tagList(c, m.Tags)
 }

@@ -3,31 +3,46 @@ package iam
 import (
 	"context"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
 	"hearth/internal/awserr"
+	"hearth/internal/awsquery"
 )
 
 const (
-	maxClients = 100
+	maxClients     = 100
+	maxProviders   = 100 // of an account
+	maxThumbprints = 5
 	// maxURL bounds a provider's URL, as IAM's API reference does.
 	maxURL = 255
 )
 
 var providerOperations = map[string]operation{
-	"CreateOpenIDConnectProvider":             {serve: createProvider},
-	"GetOpenIDConnectProvider":                {serve: getProvider, resource: providerARN},
+	"CreateOpenIDConnectProvider":             {serve: createProvider, about: aboutNewProvider},
+	"GetOpenIDConnectProvider":                {serve: getProvider, about: aboutProvider},
 	"ListOpenIDConnectProviders":              {serve: listProviders},
-	"DeleteOpenIDConnectProvider":             {serve: deleteProvider, resource: providerARN},
-	"AddClientIDToOpenIDConnectProvider":      {serve: addClient, resource: providerARN},
-	"RemoveClientIDFromOpenIDConnectProvider": {serve: removeClient, resource: providerARN},
-	"UpdateOpenIDConnectProviderThumbprint":   {serve: updateThumbprints, resource: providerARN},
-	"TagOpenIDConnectProvider":                {serve: tagProvider, resource: providerARN},
-	"ListOpenIDConnectProviderTags":           {serve: listProviderTags, resource: providerARN},
+	"DeleteOpenIDConnectProvider":             {serve: deleteProvider, about: aboutProvider},
+	"AddClientIDToOpenIDConnectProvider":      {serve: addClient, about: aboutProvider},
+	"RemoveClientIDFromOpenIDConnectProvider": {serve: removeClient, about: aboutProvider},
+	"UpdateOpenIDConnectProviderThumbprint":   {serve: updateThumbprints, about: aboutProvider},
+	"TagOpenIDConnectProvider":                {serve: tagProvider, about: aboutProvider},
+	"UntagOpenIDConnectProvider":              {serve: untagProvider, about: aboutProvider},
+	"ListOpenIDConnectProviderTags":           {serve: listProviderTags, about: aboutProvider},
 }
 
-func providerARN(_ *Service, c *call) string { return c.Get("OpenIDConnectProviderArn") }
+func aboutProvider(s *Service, c *call) subject {
+	about := subject{arn: c.Get("OpenIDConnectProviderArn")}
+	if p, err := s.provider(c); err == nil {
+		about.tags = p.Tags
+	}
+	return about
+}
+
+func aboutNewProvider(_ *Service, c *call) subject {
+	return subject{arn: "arn:aws:iam::" + c.account() + ":oidc-provider/" + strings.TrimPrefix(c.Get("Url"), "https://")}
+}
 
 func (s *Service) provider(c *call) (*provider, error) {
 	arn := c.Get("OpenIDConnectProviderArn")
@@ -57,7 +72,7 @@ func (s *Service) changeProvider(ctx context.Context, c *call, f func(p *provide
 
 type createProviderResult struct {
 	OpenIDConnectProviderArn string
-	Tags                     []xmlTag `xml:"Tags>member"`
+	Tags                     awsquery.List[xmlTag] `xml:",omitempty"`
 }
 
 func createProvider(ctx context.Context, s *Service, c *call) (any, error) {
@@ -75,6 +90,12 @@ func createProvider(ctx context.Context, s *Service, c *call) (any, error) {
 	if len(p.Clients) > maxClients {
 		return nil, awserr.New("LimitExceeded", "Cannot exceed quota for ClientIdsPerOpenIdConnectProvider: %d", maxClients)
 	}
+	if err := checkThumbprints(p.Thumbprints); err != nil {
+		return nil, err
+	}
+	if len(s.providers.List(c.account(), "", "", maxProviders)) >= maxProviders {
+		return nil, awserr.New("LimitExceeded", "Cannot exceed quota for OpenIdConnectProvidersPerAccount: %d", maxProviders)
+	}
 	p, err = s.providers.Change(ctx, key(p.Account, p.Name), func(now *provider) (*provider, error) {
 		if now != nil {
 			return nil, awserr.New("EntityAlreadyExists", "Provider with url %s already exists.", c.Get("Url"))
@@ -88,11 +109,11 @@ func createProvider(ctx context.Context, s *Service, c *call) (any, error) {
 }
 
 type providerResult struct {
-	URL            string   `xml:"Url"`
-	ClientIDList   []string `xml:"ClientIDList>member"`
-	ThumbprintList []string `xml:"ThumbprintList>member"`
+	URL            string `xml:"Url"`
+	ClientIDList   awsquery.List[string]
+	ThumbprintList awsquery.List[string]
 	CreateDate     string
-	Tags           []xmlTag `xml:"Tags>member"`
+	Tags           awsquery.List[xmlTag] `xml:",omitempty"`
 }
 
 func getProvider(_ context.Context, s *Service, c *call) (any, error) {
@@ -106,12 +127,12 @@ func getProvider(_ context.Context, s *Service, c *call) (any, error) {
 type providerItem struct{ Arn string }
 
 type providersResult struct {
-	OpenIDConnectProviderList []providerItem `xml:"OpenIDConnectProviderList>member"`
+	OpenIDConnectProviderList awsquery.List[providerItem]
 }
 
 func listProviders(_ context.Context, s *Service, c *call) (any, error) {
 	out := &providersResult{}
-	for _, p := range s.providers.List(c.account(), "", "", maxListed) {
+	for _, p := range s.providers.List(c.account(), "", "", everything) {
 		out.OpenIDConnectProviderList = append(out.OpenIDConnectProviderList, providerItem{p.arn()})
 	}
 	return out, nil
@@ -153,7 +174,7 @@ func removeClient(ctx context.Context, s *Service, c *call) (any, error) {
 func updateThumbprints(ctx context.Context, s *Service, c *call) (any, error) {
 	return nil, s.changeProvider(ctx, c, func(p *provider) error {
 		p.Thumbprints = c.List("ThumbprintList")
-		return nil
+		return checkThumbprints(p.Thumbprints)
 	})
 }
 
@@ -164,10 +185,33 @@ func tagProvider(ctx context.Context, s *Service, c *call) (any, error) {
 	})
 }
 
+func untagProvider(ctx context.Context, s *Service, c *call) (any, error) {
+	return nil, s.changeProvider(ctx, c, func(p *provider) error {
+		untagged(p.Tags, c)
+		return nil
+	})
+}
+
 func listProviderTags(_ context.Context, s *Service, c *call) (any, error) {
 	p, err := s.provider(c)
 	if err != nil {
 		return nil, err
 	}
-	return tagList(p.Tags), nil
+	return tagList(c, p.Tags)
+}
+
+var thumbprint = regexp.MustCompile(`^[0-9A-Fa-f]{40}$`)
+
+// checkThumbprints checks their form. They are kept and shown, and decide
+// nothing: providers are believed by the authorities that the host trusts.
+func checkThumbprints(all []string) error {
+	if len(all) > maxThumbprints {
+		return awserr.New("InvalidInput", "Thumbprint list must contain fewer than %d entries.", maxThumbprints+1)
+	}
+	for _, t := range all {
+		if !thumbprint.MatchString(t) {
+			return awserr.New("InvalidInput", "A thumbprint is 40 hexadecimal digits: %.64s", t)
+		}
+	}
+	return nil
 }

@@ -60,11 +60,15 @@ type role struct {
 	Description string `json:"description,omitempty"`
 	MaxSession  int    `json:"maxSession"` // seconds
 	Trust       string `json:"trust"`      // the document of who may assume it
+	// Pins are the unique ids that the users and roles named in Trust had when
+	// it was stored, by ARN: one that is made again under an old name is
+	// another and gets nothing.
+	Pins map[string]string `json:"pins,omitempty"`
 }
 
 func (r *role) clone() *role {
 	c := *r
-	c.entity = r.entity.clone()
+	c.entity, c.Pins = r.entity.clone(), maps.Clone(r.Pins)
 	return &c
 }
 
@@ -99,11 +103,7 @@ func (m *managed) clone() *managed {
 }
 
 func (m *managed) arn() string {
-	owner := m.Account
-	if owner == awsAccount {
-		owner = "aws"
-	}
-	return "arn:aws:iam::" + owner + ":policy" + m.Path + m.Name
+	return "arn:aws:iam::" + m.Account + ":policy" + m.Path + m.Name
 }
 
 // version returns a version of the policy, nil if there is none.
@@ -146,7 +146,7 @@ type account struct {
 
 // checkEntity checks what the rest relies on.
 func checkEntity(k table.Key, e *entity, prefix string) error {
-	if e.Account != k.Account || e.Name != k.Name {
+	if entityKey(e.Account, e.Name) != k {
 		return fmt.Errorf("it is the record of %.100q in account %.20q", e.Name, e.Account)
 	}
 	if len(e.ID) < len(prefix) || e.ID[:len(prefix)] != prefix || e.Path == "" {
@@ -159,7 +159,7 @@ func checkUser(k table.Key, u *user) error { return checkEntity(k, &u.entity, us
 func checkRole(k table.Key, r *role) error { return checkEntity(k, &r.entity, rolePrefix) }
 
 func checkManaged(k table.Key, m *managed) error {
-	if m.Account != k.Account || m.Name != k.Name {
+	if entityKey(m.Account, m.Name) != k {
 		return fmt.Errorf("it is the record of %.100q in account %.20q", m.Name, m.Account)
 	}
 	if m.version(m.Default) == nil {

@@ -5,7 +5,9 @@ import (
 	"strconv"
 
 	"hearth/internal/awserr"
+	"hearth/internal/awsquery"
 	"hearth/internal/policy"
+	"hearth/internal/table"
 )
 
 const (
@@ -16,40 +18,44 @@ const (
 
 var roleOperations = merge(
 	map[string]operation{
-		"CreateRole":                  {serve: createRole, resource: newRoleARN},
-		"GetRole":                     {serve: getRole, resource: roleARN},
-		"ListRoles":                   {serve: listRoles},
-		"UpdateRole":                  {serve: updateRole, resource: roleARN},
-		"UpdateRoleDescription":       {serve: updateRole, resource: roleARN},
-		"UpdateAssumeRolePolicy":      {serve: updateTrust, resource: roleARN},
-		"DeleteRole":                  {serve: deleteRole, resource: roleARN},
-		"ListInstanceProfilesForRole": {serve: listNothing, resource: roleARN},
+		"CreateRole":             {serve: createRole, about: aboutNewRole},
+		"GetRole":                {serve: getRole, about: aboutRole},
+		"ListRoles":              {serve: listRoles, about: aboutRoles},
+		"UpdateRole":             {serve: updateRole, about: aboutRole},
+		"UpdateRoleDescription":  {serve: updateRole, about: aboutRole},
+		"UpdateAssumeRolePolicy": {serve: updateTrust, about: aboutRole},
+		"DeleteRole":             {serve: deleteRole, about: aboutRole},
 	},
-	entityOps("Role", editRole, lookRole, roleARN, policy.QuotaInlineRole),
+	entityOps("Role", editRole, lookRole, aboutRole, policy.QuotaInlineRole),
 )
 
-func roleARN(s *Service, c *call) string {
-	if r, ok := s.roles.Lookup(key(c.account(), c.Get("RoleName"))); ok {
-		return r.arn()
+func aboutRole(s *Service, c *call) subject {
+	if r, ok := s.roleNamed(c.account(), c.Get("RoleName")); ok {
+		return subject{arn: r.arn(), tags: r.Tags, boundary: r.Boundary}
 	}
-	return "arn:aws:iam::" + c.account() + ":role/" + c.Get("RoleName")
+	return subject{arn: "arn:aws:iam::" + c.account() + ":role/" + c.Get("RoleName")}
 }
 
-func newRoleARN(_ *Service, c *call) string {
-	path, err := c.path()
-	if err != nil {
-		path = "/"
-	}
-	return "arn:aws:iam::" + c.account() + ":role" + path + c.Get("RoleName")
-}
+func aboutNewRole(_ *Service, c *call) subject { return aboutNew(c, "role", c.Get("RoleName")) }
+
+func aboutRoles(_ *Service, c *call) subject { return aboutNew(c, "role", "") }
 
 func noRole(name string) error { return noEntity("The role with name %.128s cannot be found.", name) }
 
+func (s *Service) roleNamed(account, name string) (*role, bool) {
+	r, ok := s.roles.Lookup(entityKey(account, name))
+	return r, ok && r.Name == name
+}
+
 func (s *Service) role(c *call) (*role, error) {
-	if r, ok := s.roles.Lookup(key(c.account(), c.Get("RoleName"))); ok {
+	name := c.Get("RoleName")
+	if name == "" {
+		return nil, missing("RoleName")
+	}
+	if r, ok := s.roleNamed(c.account(), name); ok {
 		return r, nil
 	}
-	return nil, noRole(c.Get("RoleName"))
+	return nil, noRole(name)
 }
 
 func lookRole(s *Service, c *call) (*entity, error) {
@@ -63,13 +69,20 @@ func lookRole(s *Service, c *call) (*entity, error) {
 // changeRole applies an edit to a private copy of the role that a call names.
 func (s *Service) changeRole(ctx context.Context, c *call, f func(r *role) error) (*role, error) {
 	name := c.Get("RoleName")
-	return s.roles.Change(ctx, key(c.account(), name), func(now *role) (*role, error) {
-		if now == nil {
-			return nil, noRole(name)
+	if name == "" {
+		return nil, missing("RoleName")
+	}
+	r, err := s.roles.ChangeWith(ctx, entityKey(c.account(), name), func(now *role) (*role, []table.Op, error) {
+		if now == nil || now.Name != name {
+			return nil, nil, noRole(name)
 		}
 		next := now.clone()
-		return next, f(next)
+		if err := f(next); err != nil {
+			return nil, nil, err
+		}
+		return next, s.useOps("role", &now.entity, &next.entity), nil
 	})
+	return r, conflicted(err)
 }
 
 func editRole(ctx context.Context, s *Service, c *call, f func(e *entity) error) error {
@@ -87,15 +100,15 @@ type xmlRole struct {
 	Description              string `xml:"Description,omitempty"`
 	MaxSessionDuration       int
 	PermissionsBoundary      *boundary
-	Tags                     []xmlTag `xml:"Tags>member"`
-	RoleLastUsed             struct{}
+	Tags                     awsquery.List[xmlTag] `xml:",omitempty"`
+	RoleLastUsed             *struct{}             `xml:",omitempty"`
 }
 
-func shownRole(r *role) xmlRole {
+func (s *Service) shownRole(r *role) xmlRole {
 	return xmlRole{
 		Path: r.Path, RoleName: r.Name, RoleID: r.ID, Arn: r.arn(), CreateDate: date(r.Created),
-		AssumeRolePolicyDocument: shown(r.Trust), Description: r.Description, MaxSessionDuration: r.MaxSession,
-		PermissionsBoundary: shownBoundary(r.Boundary), Tags: xmlTags(r.Tags),
+		AssumeRolePolicyDocument: shown(s.shownTrust(r)), Description: r.Description, MaxSessionDuration: r.MaxSession,
+		PermissionsBoundary: shownBoundary(r.Boundary), Tags: xmlTags(r.Tags), RoleLastUsed: &struct{}{},
 	}
 }
 
@@ -110,7 +123,7 @@ func createRole(ctx context.Context, s *Service, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	trust, err := document(policy.KindTrust, c.Get("AssumeRolePolicyDocument"), policy.QuotaTrust)
+	trust, pins, err := s.trustDocument(c, "AssumeRolePolicyDocument")
 	if err != nil {
 		return nil, err
 	}
@@ -120,10 +133,13 @@ func createRole(ctx context.Context, s *Service, c *call) (any, error) {
 	}
 	r := &role{
 		entity: entity{Account: c.account(), Name: name, Path: path, ID: newID(rolePrefix, idLength), Created: s.now(), Tags: c.tags()},
-		Trust:  trust, MaxSession: life, Description: c.Get("Description"),
+		Trust:  trust, Pins: pins, MaxSession: life, Description: c.Get("Description"),
 	}
 	if err := checkTags(r.Tags); err != nil {
 		return nil, err
+	}
+	if len(r.Description) > maxDescription {
+		return nil, tooLong("Description", maxDescription)
 	}
 	if err := s.setBoundary(&r.entity, c.Get("PermissionsBoundary")); err != nil {
 		return nil, err
@@ -131,16 +147,17 @@ func createRole(ctx context.Context, s *Service, c *call) (any, error) {
 	if r, err = s.addRole(ctx, r); err != nil {
 		return nil, err
 	}
-	return &roleResult{shownRole(r)}, nil
+	return &roleResult{s.shownRole(r)}, nil
 }
 
 func (s *Service) addRole(ctx context.Context, r *role) (*role, error) {
-	return s.roles.Change(ctx, key(r.Account, r.Name), func(now *role) (*role, error) {
+	r, err := s.roles.ChangeWith(ctx, entityKey(r.Account, r.Name), func(now *role) (*role, []table.Op, error) {
 		if now != nil {
-			return nil, awserr.New("EntityAlreadyExists", "Role with name %s already exists.", r.Name)
+			return nil, nil, awserr.New("EntityAlreadyExists", "Role with name %s already exists.", r.Name)
 		}
-		return r, nil
+		return r, s.useOps("role", nil, &r.entity), nil
 	})
+	return r, conflicted(err)
 }
 
 func readMaxSession(c *call, fallback int) (int, error) {
@@ -161,35 +178,32 @@ func getRole(_ context.Context, s *Service, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &roleResult{shownRole(r)}, nil
+	return &roleResult{s.shownRole(r)}, nil
 }
 
 type rolesResult struct {
-	Roles       []xmlRole `xml:"Roles>member"`
-	IsTruncated bool
-	Marker      string `xml:"Marker,omitempty"`
+	Roles awsquery.List[xmlRole]
+	paging
 }
 
 func listRoles(_ context.Context, s *Service, c *call) (any, error) {
-	after, limit, err := c.page()
-	if err != nil {
-		return nil, err
+	page, end, err := collect(c,
+		func(after string, limit int) []*role { return s.roles.List(c.account(), "", after, limit) },
+		func(r *role) string { return entityKey("", r.Name).Name },
+		func(r *role) bool { return hasPath(r.Path, c) })
+	out := &rolesResult{paging: end}
+	for _, r := range page {
+		shown := s.shownRole(r)
+		shown.Tags, shown.PermissionsBoundary, shown.RoleLastUsed = nil, nil, nil // AWS leaves them out of lists
+		out.Roles = append(out.Roles, shown)
 	}
-	out := &rolesResult{}
-	for _, r := range s.roles.List(c.account(), "", after, maxListed) {
-		if !hasPath(r.Path, c) {
-			continue
-		}
-		if len(out.Roles) == limit {
-			out.IsTruncated, out.Marker = true, out.Roles[limit-1].RoleName
-			break
-		}
-		out.Roles = append(out.Roles, shownRole(r))
-	}
-	return out, nil
+	return out, err
 }
 
 func updateRole(ctx context.Context, s *Service, c *call) (any, error) {
+	if len(c.Get("Description")) > maxDescription {
+		return nil, tooLong("Description", maxDescription)
+	}
 	r, err := s.changeRole(ctx, c, func(r *role) (err error) {
 		if c.Has("Description") {
 			r.Description = c.Get("Description")
@@ -200,16 +214,16 @@ func updateRole(ctx context.Context, s *Service, c *call) (any, error) {
 	if err != nil || c.Get("Action") == "UpdateRole" {
 		return &struct{}{}, err
 	}
-	return &roleResult{shownRole(r)}, nil
+	return &roleResult{s.shownRole(r)}, nil
 }
 
 func updateTrust(ctx context.Context, s *Service, c *call) (any, error) {
-	trust, err := document(policy.KindTrust, c.Get("PolicyDocument"), policy.QuotaTrust)
+	trust, pins, err := s.trustDocument(c, "PolicyDocument")
 	if err != nil {
 		return nil, err
 	}
 	_, err = s.changeRole(ctx, c, func(r *role) error {
-		r.Trust = trust
+		r.Trust, r.Pins = trust, pins
 		return nil
 	})
 	return nil, err
@@ -217,13 +231,16 @@ func updateTrust(ctx context.Context, s *Service, c *call) (any, error) {
 
 func deleteRole(ctx context.Context, s *Service, c *call) (any, error) {
 	name := c.Get("RoleName")
-	_, err := s.roles.Change(ctx, key(c.account(), name), func(now *role) (*role, error) {
-		if now == nil {
-			return nil, noRole(name)
+	if name == "" {
+		return nil, missing("RoleName")
+	}
+	_, err := s.roles.ChangeWith(ctx, entityKey(c.account(), name), func(now *role) (*role, []table.Op, error) {
+		if now == nil || now.Name != name {
+			return nil, nil, noRole(name)
 		}
-		return nil, deletable(&now.entity)
+		return nil, s.useOps("role", &now.entity, nil), deletable(&now.entity)
 	})
-	return nil, err
+	return nil, conflicted(err)
 }
 
 // DefaultRole is the name of the role that a new account has, for functions

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,6 +73,7 @@ type Service struct {
 	providers *table.Table[provider]
 	accounts  *table.Table[account]
 	marks     *table.Table[mark]
+	uses      *table.Table[use]
 
 	// keys finds the owner of an access key: map[string]table.Key, the key of
 	// its user, or of its account for a root user's.
@@ -80,10 +82,9 @@ type Service struct {
 	// one again.
 	secrets sync.Map
 
-	// changes counts changes of anything that policies are made of.
-	changes  atomic.Uint64
-	sets     sync.Map // policySet of principals, by setKey
+	sets     sync.Map // *policySet of principals, by setKey
 	setCount atomic.Int64
+	trusted  sync.Map // *trustPolicy of roles, by table.Key
 	cache    *policy.Cache
 	opened   sessionCache
 
@@ -112,6 +113,7 @@ func New(cfg Config) (*Service, error) {
 		providers: newTable(cfg, "providers", checkProvider),
 		accounts:  newTable(cfg, "accounts", checkAccount),
 		marks:     newTable(cfg, "marks", checkMark),
+		uses:      newTable(cfg, "uses", checkUse),
 		cache:     policy.NewCache(decisions),
 	}, nil
 }
@@ -126,7 +128,7 @@ func (s *Service) Start(ctx context.Context) error {
 	for _, t := range []interface {
 		Start(ctx context.Context) error
 		Stop()
-	}{s.users, s.roles, s.policies, s.providers, s.accounts, s.marks} {
+	}{s.users, s.roles, s.policies, s.providers, s.accounts, s.marks, s.uses} {
 		if err := t.Start(ctx); err != nil {
 			s.Stop()
 			return fmt.Errorf("iam: %w", err)
@@ -137,41 +139,51 @@ func (s *Service) Start(ctx context.Context) error {
 	return s.makeDefaultRole(ctx, s.cfg.Root.Account)
 }
 
-// watch keeps the index of access keys, and counts what changes.
+// watch keeps the index of access keys.
 func (s *Service) watch() {
-	changed := func() { s.changes.Add(1) }
 	s.unsubscribe = append(s.unsubscribe,
 		s.users.Subscribe(func(k table.Key, before, after *user) {
+			var was, is []accessKey
 			if before != nil {
-				for _, key := range before.Keys {
-					s.forget(key.ID)
-				}
+				was = before.Keys
 			}
 			if after != nil {
-				for _, key := range after.Keys {
-					s.keys.Store(key.ID, k)
-				}
+				is = after.Keys
 			}
-			changed()
+			s.index(k, was, is)
 		}),
 		s.accounts.Subscribe(func(k table.Key, before, after *account) {
+			var was, is []accessKey
 			if before != nil {
-				s.forget(before.Root.ID)
+				was = []accessKey{before.Root}
 			}
 			if after != nil {
-				s.keys.Store(after.Root.ID, k)
+				is = []accessKey{after.Root}
 			}
-			changed()
+			s.index(k, was, is)
 		}),
-		s.roles.Subscribe(func(table.Key, *role, *role) { changed() }),
-		s.policies.Subscribe(func(table.Key, *managed, *managed) { changed() }),
-		s.providers.Subscribe(func(table.Key, *provider, *provider) { changed() }),
+		s.roles.Subscribe(func(k table.Key, _, after *role) {
+			if after == nil {
+				s.trusted.Delete(k)
+			}
+		}),
 	)
 }
 
-func (s *Service) forget(keyID string) {
-	s.keys.Delete(keyID)
-	s.secrets.Delete(keyID)
+// index makes the keys of an owner be found. Those that stay are never away
+// meanwhile, for requests go on.
+func (s *Service) index(owner table.Key, was, is []accessKey) {
+	for i := range is {
+		s.keys.Store(is[i].ID, owner)
+	}
+	for i := range was {
+		id := was[i].ID
+		stays := slices.ContainsFunc(is, func(k accessKey) bool { return k.ID == id })
+		// A user who was renamed has the keys under another name already.
+		if !stays && s.keys.CompareAndDelete(id, owner) {
+			s.secrets.Delete(id)
+		}
+	}
 }
 
 // Stop stops following etcd.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -43,11 +44,38 @@ type session struct {
 	Source string `json:"o,omitempty"`
 	// Chained says that the session was made with another role's.
 	Chained bool `json:"c,omitempty"`
+	// Transitive are the tags that the sessions made with this one get too.
+	Transitive []string `json:"y,omitempty"`
+	// Source identity, once set, stays with all sessions that follow.
+	SourceIdentity string `json:"d,omitempty"`
+	// Provider is the ARN of the identity provider of a web identity's
+	// session, and Claims what it said, by their condition keys.
+	Provider string            `json:"f,omitempty"`
+	Claims   map[string]string `json:"w,omitempty"`
 	// Inline and Policies limit the session.
 	Inline   string            `json:"p,omitempty"`
 	Policies []string          `json:"m,omitempty"`
 	Tags     map[string]string `json:"t,omitempty"`
+	Issued   time.Time         `json:"b"`
 	Expires  time.Time         `json:"x"`
+}
+
+// addKeys adds the condition keys that requests of a session have.
+func (c *session) addKeys(k *policy.Keys) {
+	if c == nil {
+		return
+	}
+	k.SetTime(policy.KeyTokenIssueTime, c.Issued)
+	k.SetBool(policy.KeyMFAPresent, false)
+	if c.SourceIdentity != "" {
+		k.Set("aws:sourceidentity", c.SourceIdentity)
+	}
+	if c.Provider != "" {
+		k.Set(policy.KeyFederatedProvider, c.Provider)
+	}
+	for name, value := range c.Claims {
+		k.Set(name, value)
+	}
 }
 
 // Credentials are a session's keys.
@@ -66,7 +94,8 @@ func sessionBinding(account, id string) keyring.Binding {
 // issue makes a session's keys.
 func (s *Service) issue(ctx context.Context, c session, life time.Duration) (Credentials, error) {
 	c.AccessKeyID, c.Secret = newID(sessionPrefix, keyLength), newSecret()
-	c.Expires = s.now().Add(life)
+	c.Issued = s.now()
+	c.Expires = c.Issued.Add(life)
 	plain, err := json.Marshal(c) //nolint:gosec // it is sealed right away
 	if err != nil {
 		return Credentials{}, fmt.Errorf("iam: write a session: %w", err)
@@ -135,25 +164,49 @@ func (s *Service) sessionCredential(ctx context.Context, id, token string) (sigv
 func (s *Service) sessionPrincipal(c *session) (policy.Principal, bool) {
 	switch {
 	case c.Role != "":
-		r, ok := s.roles.Lookup(key(c.Account, c.Role))
+		r, ok := s.roleNamed(c.Account, c.Role)
 		if !ok || r.ID != c.ID {
 			return policy.Principal{}, false
 		}
 		return policy.Principal{
 			Kind: policy.RoleSession, Account: c.Account,
 			ARN:    "arn:aws:sts::" + c.Account + ":assumed-role/" + r.Name + "/" + c.Name,
-			Issuer: r.arn(), ID: r.ID + ":" + c.Name, Tags: append(tagsOf(r.Tags), tagsOf(c.Tags)...),
+			Issuer: r.arn(), ID: r.ID + ":" + c.Name, Tags: tagsOf(overlaid(r.Tags, c.Tags)),
 		}, true
 	case !s.keyActive(c.Source):
 		return policy.Principal{}, false
 	case c.User != "":
-		u, ok := s.users.Lookup(key(c.Account, c.User))
+		u, ok := s.userNamed(c.Account, c.User)
 		if !ok || u.ID != c.ID {
 			return policy.Principal{}, false
 		}
 		return userPrincipal(u), true
 	}
 	return policy.Principal{Kind: policy.RootUser, Account: c.Account, ARN: "arn:aws:iam::" + c.Account + ":root", ID: c.Account}, true
+}
+
+// overlaid is a role's tags with those of a session, which hide the role's of
+// the same key in whatever case.
+func overlaid(role, session map[string]string) map[string]string {
+	if len(session) == 0 {
+		return role
+	}
+	all := maps.Clone(session)
+	for k, v := range role {
+		if !hasFold(session, k) {
+			all[k] = v
+		}
+	}
+	return all
+}
+
+func hasFold(tags map[string]string, key string) bool {
+	for k := range tags {
+		if strings.EqualFold(k, key) {
+			return true
+		}
+	}
+	return false
 }
 
 // keyActive says whether a long-lived key can still be used.

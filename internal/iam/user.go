@@ -6,33 +6,29 @@ import (
 	"slices"
 
 	"hearth/internal/awserr"
+	"hearth/internal/awsquery"
 	"hearth/internal/policy"
+	"hearth/internal/table"
 )
 
-const (
-	maxKeys   = 2    // of a user
-	maxListed = 1000 // looked through for one answer
-)
+// maxKeys is how many access keys a user can have.
+const maxKeys = 2
 
 var iamOperations = merge(
 	map[string]operation{
-		"CreateUser":         {serve: createUser, resource: newUserARN},
-		"GetUser":            {serve: getUser, resource: userARN},
-		"ListUsers":          {serve: listUsers},
-		"UpdateUser":         {serve: updateUser, resource: userARN},
-		"DeleteUser":         {serve: deleteUser, resource: userARN},
-		"CreateAccessKey":    {serve: createAccessKey, resource: userARN},
-		"ListAccessKeys":     {serve: listAccessKeys, resource: userARN},
-		"UpdateAccessKey":    {serve: updateAccessKey, resource: userARN},
-		"DeleteAccessKey":    {serve: deleteAccessKey, resource: userARN},
-		"ListGroupsForUser":  {serve: listNothing, resource: userARN},
-		"ListMFADevices":     {serve: listNothing, resource: userARN},
-		"ListSSHPublicKeys":  {serve: listNothing, resource: userARN},
-		"ListAccountAliases": {serve: listNothing},
-		"GetLoginProfile":    {serve: noLoginProfile, resource: userARN},
+		"CreateUser":           {serve: createUser, about: aboutNewUser},
+		"GetUser":              {serve: getUser, about: aboutUser},
+		"ListUsers":            {serve: listUsers, about: aboutUsers},
+		"UpdateUser":           {serve: updateUser, about: aboutUser},
+		"DeleteUser":           {serve: deleteUser, about: aboutUser},
+		"CreateAccessKey":      {serve: createAccessKey, about: aboutUser},
+		"ListAccessKeys":       {serve: listAccessKeys, about: aboutUser},
+		"UpdateAccessKey":      {serve: updateAccessKey, about: aboutUser},
+		"DeleteAccessKey":      {serve: deleteAccessKey, about: aboutUser},
+		"GetAccessKeyLastUsed": {serve: getAccessKeyLastUsed},
 	},
-	entityOps("User", editUser, lookUser, userARN, policy.QuotaInlineUser),
-	roleOperations, policyOperations, providerOperations,
+	entityOps("User", editUser, lookUser, aboutUser, policy.QuotaInlineUser),
+	roleOperations, policyOperations, providerOperations, absentOperations,
 )
 
 func merge(all ...map[string]operation) map[string]operation {
@@ -54,28 +50,45 @@ func userName(c *call) string {
 	return ""
 }
 
-func userARN(s *Service, c *call) string {
-	name := userName(c)
-	if u, ok := s.users.Lookup(key(c.account(), name)); ok {
-		return u.arn()
-	}
-	return "arn:aws:iam::" + c.account() + ":user/" + name
+func (s *Service) userNamed(account, name string) (*user, bool) {
+	u, ok := s.users.Lookup(entityKey(account, name))
+	return u, ok && u.Name == name
 }
 
-func newUserARN(_ *Service, c *call) string {
+func aboutUser(s *Service, c *call) subject {
+	name := userName(c)
+	if u, ok := s.userNamed(c.account(), name); ok {
+		return subject{arn: u.arn(), tags: u.Tags, boundary: u.Boundary}
+	}
+	return subject{arn: "arn:aws:iam::" + c.account() + ":user/" + name}
+}
+
+func aboutNewUser(_ *Service, c *call) subject { return aboutNew(c, "user", c.Get("UserName")) }
+
+func aboutUsers(_ *Service, c *call) subject { return aboutNew(c, "user", "") }
+
+// aboutNew is about what is to be made, or about all of a kind.
+func aboutNew(c *call, kind, name string) subject {
 	path, err := c.path()
 	if err != nil {
 		path = "/"
 	}
-	return "arn:aws:iam::" + c.account() + ":user" + path + c.Get("UserName")
+	return subject{arn: "arn:aws:iam::" + c.account() + ":" + kind + path + name}
 }
 
 func (s *Service) user(c *call) (*user, error) {
 	name := userName(c)
-	if u, ok := s.users.Lookup(key(c.account(), name)); ok {
+	if name == "" {
+		return nil, noUserName()
+	}
+	if u, ok := s.userNamed(c.account(), name); ok {
 		return u, nil
 	}
 	return nil, noUser(name)
+}
+
+func noUserName() error {
+	return invalid("Must specify userName when calling with non-User credentials")
 }
 
 func noUser(name string) error {
@@ -93,13 +106,20 @@ func lookUser(s *Service, c *call) (*entity, error) {
 // changeUser applies an edit to a private copy of the user that a call names.
 func (s *Service) changeUser(ctx context.Context, c *call, f func(u *user) error) (*user, error) {
 	name := userName(c)
-	return s.users.Change(ctx, key(c.account(), name), func(now *user) (*user, error) {
-		if now == nil {
-			return nil, noUser(name)
+	if name == "" {
+		return nil, noUserName()
+	}
+	u, err := s.users.ChangeWith(ctx, entityKey(c.account(), name), func(now *user) (*user, []table.Op, error) {
+		if now == nil || now.Name != name {
+			return nil, nil, noUser(name)
 		}
 		next := now.clone()
-		return next, f(next)
+		if err := f(next); err != nil {
+			return nil, nil, err
+		}
+		return next, s.useOps("user", &now.entity, &next.entity), nil
 	})
+	return u, conflicted(err)
 }
 
 func editUser(ctx context.Context, s *Service, c *call, f func(e *entity) error) error {
@@ -114,7 +134,7 @@ type xmlUser struct {
 	Arn                 string
 	CreateDate          string
 	PermissionsBoundary *boundary
-	Tags                []xmlTag `xml:"Tags>member"`
+	Tags                awsquery.List[xmlTag] `xml:",omitempty"`
 }
 
 func shownUser(u *user) xmlUser {
@@ -141,14 +161,14 @@ func createUser(ctx context.Context, s *Service, c *call) (any, error) {
 	if err := s.setBoundary(&u.entity, c.Get("PermissionsBoundary")); err != nil {
 		return nil, err
 	}
-	u, err = s.users.Change(ctx, key(u.Account, name), func(now *user) (*user, error) {
+	u, err = s.users.ChangeWith(ctx, entityKey(u.Account, name), func(now *user) (*user, []table.Op, error) {
 		if now != nil {
-			return nil, awserr.New("EntityAlreadyExists", "User with name %s already exists.", name)
+			return nil, nil, userExists(name)
 		}
-		return u, nil
+		return u, s.useOps("user", nil, &u.entity), nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, conflicted(err)
 	}
 	return &userResult{shownUser(u)}, nil
 }
@@ -165,61 +185,86 @@ func getUser(_ context.Context, s *Service, c *call) (any, error) {
 }
 
 type usersResult struct {
-	Users       []xmlUser `xml:"Users>member"`
-	IsTruncated bool
-	Marker      string `xml:"Marker,omitempty"`
+	Users awsquery.List[xmlUser]
+	paging
 }
 
 func listUsers(_ context.Context, s *Service, c *call) (any, error) {
-	after, limit, err := c.page()
+	page, end, err := collect(c,
+		func(after string, limit int) []*user { return s.users.List(c.account(), "", after, limit) },
+		func(u *user) string { return entityKey("", u.Name).Name },
+		func(u *user) bool { return hasPath(u.Path, c) })
+	r := &usersResult{paging: end}
+	for _, u := range page {
+		shown := shownUser(u)
+		shown.Tags, shown.PermissionsBoundary = nil, nil // AWS leaves them out of lists
+		r.Users = append(r.Users, shown)
+	}
+	return r, err
+}
+
+// updateUser moves or renames a user; access keys, policies and the id stay.
+func updateUser(ctx context.Context, s *Service, c *call) (any, error) {
+	path := c.Get("NewPath")
+	if path != "" && !pathPattern.MatchString(path) {
+		return nil, badPath("newPath")
+	}
+	move := func(u *user) {
+		if path != "" {
+			u.Path = path
+		}
+	}
+	if c.Get("NewUserName") == "" {
+		_, err := s.changeUser(ctx, c, func(u *user) error { move(u); return nil })
+		return nil, err
+	}
+	name, err := c.name("NewUserName", maxUserName)
 	if err != nil {
 		return nil, err
 	}
-	r := &usersResult{}
-	for _, u := range s.users.List(c.account(), "", after, maxListed) {
-		if !hasPath(u.Path, c) {
-			continue
-		}
-		if len(r.Users) == limit {
-			r.IsTruncated, r.Marker = true, r.Users[limit-1].UserName
-			break
-		}
-		r.Users = append(r.Users, shownUser(u))
+	from, to := entityKey(c.account(), userName(c)), entityKey(c.account(), name)
+	if from == to {
+		_, err := s.changeUser(ctx, c, func(u *user) error { move(u); u.Name = name; return nil })
+		return nil, err
 	}
-	return r, nil
-}
-
-// hasPath says whether an entity is among those a list asks for.
-func hasPath(path string, c *call) bool {
-	prefix := c.Get("PathPrefix")
-	return len(path) >= len(prefix) && path[:len(prefix)] == prefix
-}
-
-func updateUser(ctx context.Context, s *Service, c *call) (any, error) {
-	if c.Get("NewUserName") != "" {
-		return nil, awserr.New("NotImplementedException", "Users cannot be renamed on Hearth. Make a new user, and delete the old one.")
+	old, err := s.user(c)
+	if err != nil {
+		return nil, err
 	}
-	_, err := s.changeUser(ctx, c, func(u *user) error {
-		if p := c.Get("NewPath"); pathPattern.MatchString(p) {
-			u.Path = p
+	if _, taken := s.users.Lookup(to); taken {
+		return nil, userExists(name)
+	}
+	_, err = s.users.ChangeWith(ctx, from, func(now *user) (*user, []table.Op, error) {
+		if now == nil || now.Name != old.Name {
+			return nil, nil, noUser(old.Name)
 		}
-		return nil
+		next := now.clone()
+		next.Name = name
+		move(next)
+		return nil, append(s.useOps("user", &now.entity, &next.entity), s.users.Create(to, next)), nil
 	})
-	return nil, err
+	return nil, conflicted(err)
+}
+
+func userExists(name string) error {
+	return awserr.New("EntityAlreadyExists", "User with name %s already exists.", name)
 }
 
 func deleteUser(ctx context.Context, s *Service, c *call) (any, error) {
-	name := userName(c)
-	_, err := s.users.Change(ctx, key(c.account(), name), func(now *user) (*user, error) {
+	name := c.Get("UserName")
+	if name == "" {
+		return nil, missing("UserName")
+	}
+	_, err := s.users.ChangeWith(ctx, entityKey(c.account(), name), func(now *user) (*user, []table.Op, error) {
 		switch {
-		case now == nil:
-			return nil, noUser(name)
+		case now == nil || now.Name != name:
+			return nil, nil, noUser(name)
 		case len(now.Keys) > 0:
-			return nil, awserr.New("DeleteConflict", "Cannot delete entity, must delete access keys first.")
+			return nil, nil, awserr.New("DeleteConflict", "Cannot delete entity, must delete access keys first.")
 		}
-		return nil, deletable(&now.entity)
+		return nil, s.useOps("user", &now.entity, nil), deletable(&now.entity)
 	})
-	return nil, err
+	return nil, conflicted(err)
 }
 
 // deletable refuses to delete what policies hang on.
@@ -271,9 +316,16 @@ func createAccessKey(ctx context.Context, s *Service, c *call) (any, error) {
 	return r, nil
 }
 
+type xmlKeyMetadata struct {
+	UserName    string
+	AccessKeyID string `xml:"AccessKeyId"`
+	Status      string
+	CreateDate  string
+}
+
 type keysResult struct {
-	AccessKeyMetadata []xmlKey `xml:"AccessKeyMetadata>member"`
-	IsTruncated       bool
+	AccessKeyMetadata awsquery.List[xmlKeyMetadata]
+	paging
 }
 
 func listAccessKeys(_ context.Context, s *Service, c *call) (any, error) {
@@ -281,11 +333,13 @@ func listAccessKeys(_ context.Context, s *Service, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &keysResult{}
-	for i := range u.Keys {
-		r.AccessKeyMetadata = append(r.AccessKeyMetadata, shownKey(u.Name, &u.Keys[i]))
+	keys, end, err := cut(c, u.Keys)
+	r := &keysResult{paging: end}
+	for i := range keys {
+		k := shownKey(u.Name, &keys[i])
+		r.AccessKeyMetadata = append(r.AccessKeyMetadata, xmlKeyMetadata{k.UserName, k.AccessKeyID, k.Status, k.CreateDate})
 	}
-	return r, nil
+	return r, err
 }
 
 func noKey(id string) error {
@@ -321,13 +375,21 @@ func deleteAccessKey(ctx context.Context, s *Service, c *call) (any, error) {
 	return nil, err
 }
 
-// What this service does not have answers as if there were none, for tools
-// that look before they delete.
+type lastUsed struct{ ServiceName, Region string }
 
-type emptyResult struct{ IsTruncated bool }
+type lastUsedResult struct {
+	UserName          string
+	AccessKeyLastUsed lastUsed
+}
 
-func listNothing(context.Context, *Service, *call) (any, error) { return &emptyResult{}, nil }
-
-func noLoginProfile(_ context.Context, _ *Service, c *call) (any, error) {
-	return nil, noEntity("Login Profile for User %.128s cannot be found.", userName(c))
+// getAccessKeyLastUsed answers as for keys that AWS has no date for: Hearth
+// keeps none.
+func getAccessKeyLastUsed(_ context.Context, s *Service, c *call) (any, error) {
+	id := c.Get("AccessKeyId")
+	if owner, ok := s.keys.Load(id); ok {
+		if u, ok := s.users.Lookup(owner.(table.Key)); ok && u.Account == c.account() {
+			return &lastUsedResult{u.Name, lastUsed{"N/A", "N/A"}}, nil
+		}
+	}
+	return nil, noKey(id)
 }

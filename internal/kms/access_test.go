@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"hearth/internal/awserr"
+	"hearth/internal/policy"
 	"hearth/internal/sigv4"
 )
 
@@ -48,51 +50,156 @@ func TestOtherAccountsReachNothing(t *testing.T) {
 	}
 }
 
-// TestAuthorize gives decisions to a policy engine of the test's own.
-func TestAuthorize(t *testing.T) {
-	var asked []Access
-	refuse := ""
-	b := start(t, func(c *Config) {
-		c.Authorize = func(_ context.Context, caller sigv4.Identity, a Access) error {
-			asked = append(asked, a)
-			if a.Action == refuse {
-				return denied(caller, a.Action, a.Resource)
+// deciding has the policy engine decide, by policies of a user's.
+func deciding(t testing.TB, identity map[string]string, asked *[]policy.Request) func(*Config) {
+	t.Helper()
+	sets := map[string]*policy.Set{}
+	for arn, text := range identity {
+		d, err := policy.Parse(policy.KindIdentity, "own", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sets[arn] = policy.NewSet([]*policy.Document{d}, nil, nil)
+	}
+	return func(c *Config) {
+		c.Authorize = func(_ context.Context, caller *sigv4.Identity, r *policy.Request, resource *policy.Document) error {
+			r.Principal = &policy.Principal{Kind: policy.User, Account: caller.AccountID, ARN: caller.PrincipalARN}
+			if strings.HasSuffix(caller.PrincipalARN, ":root") {
+				r.Principal.Kind = policy.RootUser
+			}
+			if asked != nil {
+				*asked = append(*asked, *r)
+			}
+			if d := policy.Evaluate(r, sets[caller.PrincipalARN], resource); !d.Allowed {
+				return awserr.New("AccessDeniedException", "%s", d.Reason)
 			}
 			return nil
 		}
-	})
+	}
+}
+
+func user(accountID, name string) sigv4.Identity {
+	id := root(accountID)
+	id.PrincipalARN = "arn:aws:iam::" + accountID + ":user/" + name
+	return id
+}
+
+func statement(effect, principal, action, condition string) string {
+	s := `{"Version":"2012-10-17","Statement":[{"Effect":"` + effect + `","Action":"` + action + `","Resource":"*"`
+	if principal != "" {
+		s += `,"Principal":{"AWS":"` + principal + `"}`
+	}
+	if condition != "" {
+		s += `,"Condition":` + condition
+	}
+	return s + "}]}"
+}
+
+// TestKeyPolicies decides by the policy engine who may use a key.
+func TestKeyPolicies(t *testing.T) {
+	ann, bob, eve := user(account, "ann"), user(account, "bob"), user(other, "eve")
+	b := start(t, deciding(t, map[string]string{
+		ann.PrincipalARN: statement("Allow", "", "kms:*", ""),
+		eve.PrincipalARN: statement("Allow", "", "kms:*", ""),
+	}, nil))
+	encrypt := func(k *key) string {
+		return `{"KeyId":"` + k.arn() + `","Plaintext":"eA==","EncryptionContext":{"team":"a"}}`
+	}
+	for _, tt := range []struct {
+		name, policy  string
+		ann, bob, eve bool
+	}{
+		{"AWS's default lets the account's policies decide", defaultPolicy(account), true, false, false},
+		{"a user is named", statement("Allow", bob.PrincipalARN, "kms:Encrypt", ""), false, true, false},
+		{"nobody of the account", statement("Allow", "arn:aws:iam::222222222222:root", "kms:*", ""), false, false, false},
+		{"another account", statement("Allow", "arn:aws:iam::"+other+":root", "kms:Encrypt", ""), false, false, true},
+		{"everybody", statement("Allow", "*", "kms:Encrypt", ""), true, true, true},
+		{"with the right context", statement("Allow", "*", "kms:Encrypt", `{"StringEquals":{"kms:EncryptionContext:team":"a"}}`), true, true, true},
+		{"with another context", statement("Allow", "*", "kms:Encrypt", `{"StringEquals":{"kms:EncryptionContext:team":"b"}}`), false, false, false},
+		{"callers of the account", statement("Allow", "*", "kms:Encrypt", `{"StringEquals":{"kms:CallerAccount":"`+account+`"}}`), true, true, false},
+		{"through Lambda only", statement("Allow", "*", "kms:*", `{"StringEquals":{"kms:ViaService":"lambda.us-east-1.amazonaws.com"}}`), false, false, false},
+	} {
+		k := b.newKey(account, newID(), managedByCustomer, b.clock.Now())
+		k.Policy = tt.policy
+		var err error
+		if k.Materials, err = b.nextMaterial(t.Context(), k, b.clock.Now(), false); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.keys.ChangeWith(t.Context(), tableKey(account, k.ID), createOnly(k)); err != nil {
+			t.Fatal(err)
+		}
+		for who, want := range map[*sigv4.Identity]bool{&ann: tt.ann, &bob: tt.bob, &eve: tt.eve} {
+			err := b.do(t, *who, "TrentService.Encrypt", encrypt(k), nil)
+			if want && err != nil {
+				t.Errorf("%s: %s: %v", tt.name, who.PrincipalARN, err)
+			}
+			if !want {
+				wantError(t, err, "AccessDeniedException", "is not authorized to perform: kms:Encrypt")
+			}
+		}
+	}
+	via := b.keys.All()[0]
+	for _, k := range b.keys.All() {
+		if strings.Contains(k.Policy, "ViaService") {
+			via = k
+		}
+	}
+	if err := b.AuthorizeEnvironment(t.Context(), bob, nil, "kms:Decrypt", functionARN, via.arn()); err != nil {
+		t.Errorf("through Lambda: %v", err)
+	}
+	// A policy that shuts its caller out is not taken, unless it is meant.
+	shut := statement("Allow", bob.PrincipalARN, "kms:*", "")
+	k := b.makeKey(t, account)
+	body := `{"KeyId":"` + k.ID + `","Policy":` + strconv.Quote(shut)
+	wantError(t, b.do(t, root(account), "TrentService.PutKeyPolicy", body+"}", nil), "MalformedPolicyDocumentException", "will not allow you to update")
+	wantError(t, b.do(t, ann, "TrentService.CreateKey", `{"Policy":`+strconv.Quote(shut)+"}", nil), "MalformedPolicyDocumentException", "will not allow")
+	if err := b.do(t, root(account), "TrentService.PutKeyPolicy", body+`,"BypassPolicyLockoutSafetyCheck":true}`, nil); err != nil {
+		t.Error(err)
+	}
+	wantError(t, b.do(t, root(account), "TrentService.DescribeKey", `{"KeyId":"`+k.ID+`"}`, nil), "AccessDeniedException", "")
+	wantError(t, b.do(t, bob, "TrentService.CreateKey", "{}", nil), "AccessDeniedException", "kms:CreateKey")
+}
+
+// TestEveryKeyIsAsked sees what is asked of the policy engine.
+func TestEveryKeyIsAsked(t *testing.T) {
+	var asked []policy.Request
+	bob := user(account, "bob")
+	b := start(t, deciding(t, map[string]string{
+		bob.PrincipalARN: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"},
+			{"Effect":"Deny","Action":["kms:ReEncryptTo","kms:DisableKey"],"Resource":"*"}]}`,
+	}, &asked))
 	k1, k2 := b.makeKey(t, account), b.makeKey(t, account)
-	if len(asked) != 2 || asked[0].Action != "kms:CreateKey" || asked[0].Resource != "*" || asked[0].Account != account {
+	if len(asked) != 2 || asked[0].Action != "kms:CreateKey" || asked[0].Resource != "*" || asked[0].ResourceAccount != account || asked[0].MustGrant {
 		t.Errorf("asked %+v", asked)
-	}
-	ctx, c := t.Context(), b.client(t, other) // across accounts: the engine says yes
-	enc, err := c.Encrypt(ctx, &kms.EncryptInput{KeyId: aws.String(k1.arn()), Plaintext: []byte("x"), EncryptionContext: map[string]string{"p": "q"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	last := asked[len(asked)-1]
-	if last.Action != "kms:Encrypt" || last.Resource != k1.arn() || last.Policy != k1.Policy || last.Account != account ||
-		last.Conditions["kms:EncryptionContext:p"] != "q" || last.Conditions["kms:CallerAccount"] != other {
-		t.Errorf("asked %+v", last)
 	}
 	asked = nil
-	re := &kms.ReEncryptInput{CiphertextBlob: enc.CiphertextBlob, SourceEncryptionContext: map[string]string{"p": "q"}, DestinationKeyId: aws.String(k2.arn())}
-	if _, err := c.ReEncrypt(ctx, re); err != nil {
+	var enc struct{ CiphertextBlob []byte }
+	body := `{"KeyId":"` + k1.ID + `","Plaintext":"eA==","EncryptionContext":{"p":"q"}}`
+	if err := b.do(t, bob, "TrentService.Encrypt", body, &enc); err != nil {
 		t.Fatal(err)
 	}
-	if len(asked) != 2 || asked[0].Action != "kms:ReEncryptFrom" || asked[0].Resource != k1.arn() || asked[1].Action != "kms:ReEncryptTo" || asked[1].Resource != k2.arn() {
+	if len(asked) != 1 || asked[0].Action != "kms:Encrypt" || asked[0].Resource != k1.arn() || !asked[0].MustGrant {
 		t.Errorf("asked %+v", asked)
 	}
-	refuse = "kms:ReEncryptTo"
-	_, err = c.ReEncrypt(ctx, re)
-	wantError(t, err, "AccessDeniedException", "is not authorized to perform: kms:ReEncryptTo on resource: "+k2.arn())
-	refuse = "kms:DisableKey"
-	_, err = c.DisableKey(ctx, &kms.DisableKeyInput{KeyId: aws.String(k1.arn())})
-	wantError(t, err, "AccessDeniedException", "")
+	list, err := b.Access(t.Context(), bob, "TrentService.Encrypt", []byte(body))
+	if err != nil || len(list) != 1 || list[0].Policy != k1.Policy || list[0].Conditions["kms:EncryptionContext:p"] != "q" || list[0].Conditions["kms:CallerAccount"] != account {
+		t.Errorf("%+v, %v", list, err)
+	}
+	blob := base64.StdEncoding.EncodeToString(enc.CiphertextBlob)
+	re := fmt.Sprintf(`{"CiphertextBlob":%q,"SourceEncryptionContext":{"p":"q"},"DestinationKeyId":%q}`, blob, k2.arn())
+	asked = nil
+	wantError(t, b.do(t, bob, "TrentService.ReEncrypt", re, nil), "AccessDeniedException", "kms:ReEncryptTo")
+	if len(asked) != 2 || asked[0].Action != "kms:ReEncryptFrom" || asked[0].Resource != k1.arn() || asked[1].Resource != k2.arn() {
+		t.Errorf("asked %+v", asked)
+	}
+	if err := b.do(t, root(account), "TrentService.ReEncrypt", re, nil); err != nil {
+		t.Error(err)
+	}
+	wantError(t, b.do(t, bob, "TrentService.DisableKey", `{"KeyId":"`+k1.ID+`"}`, nil), "AccessDeniedException", "")
 	if now, _ := b.keys.Lookup(tableKey(account, k1.ID)); now.State != enabled {
 		t.Error("the key was disabled before the caller was refused")
 	}
-	list, err := b.Access(ctx, root(account), "TrentService.Decrypt", fmt.Appendf(nil, `{"CiphertextBlob":%q}`, base64.StdEncoding.EncodeToString(enc.CiphertextBlob)))
+	list, err = b.Access(t.Context(), root(account), "TrentService.Decrypt", fmt.Appendf(nil, `{"CiphertextBlob":%q}`, blob))
 	if err != nil || len(list) != 1 || list[0].Action != "kms:Decrypt" || list[0].Resource != k1.arn() {
 		t.Errorf("%+v, %v", list, err)
 	}
@@ -111,7 +218,7 @@ func TestManagedKey(t *testing.T) {
 	id := *d.KeyMetadata.Arn
 	for name, body := range map[string]string{
 		"Encrypt": `"Plaintext":"eA=="`, "GenerateDataKey": `"KeySpec":"AES_256"`, "DisableKey": `"x":1`, "ScheduleKeyDeletion": `"x":1`,
-		"PutKeyPolicy": `"Policy":"{\"Statement\":[]}"`, "TagResource": `"Tags":[]`, "RotateKeyOnDemand": `"x":1`, "EnableKeyRotation": `"x":1`,
+		"PutKeyPolicy": `"Policy":` + strconv.Quote(defaultPolicy(account)), "TagResource": `"Tags":[]`, "RotateKeyOnDemand": `"x":1`, "EnableKeyRotation": `"x":1`,
 		"UpdateKeyDescription": `"Description":"x"`, "CreateAlias": `"AliasName":"alias/x","TargetKeyId":"` + id + `"`,
 	} {
 		err := b.do(t, root(account), targetPrefix+name, `{"KeyId":"`+id+`",`+body+`}`, nil)

@@ -106,22 +106,29 @@ func (s *Service) EnvironmentStale(sealed []byte) bool {
 	return ok && h.version < k.current().Version
 }
 
-// EnvironmentAccess tells what must be allowed to a caller who does something
-// (kms:Encrypt and kms:CreateGrant to set one, kms:Decrypt to see one) with a
-// function's environment under the key of an ARN. There is none for the
-// account's own key: who may use Lambda may use it.
-func (s *Service) EnvironmentAccess(caller sigv4.Identity, action, functionARN, keyARN string) (*Access, error) {
+// AuthorizeEnvironment says whether a caller may do something with a function's
+// environment under the key of an ARN: kms:Encrypt and kms:CreateGrant to set
+// one, kms:Decrypt to see one. Nothing is asked for the account's own key: who
+// may use Lambda may use it. An *awserr.Error refuses in Lambda's words.
+func (s *Service) AuthorizeEnvironment(ctx context.Context, caller sigv4.Identity, d Describe, action, functionARN, keyARN string) error {
 	if keyARN == "" {
-		return nil, nil
+		return nil
+	}
+	say := cannotSeal
+	if action == "kms:Decrypt" {
+		say = cannotOpen
 	}
 	c := &call{Identity: caller, s: s, now: s.now(), action: action}
 	k, err := c.findKey(keyARN)
 	if err != nil {
-		return nil, cannotSeal(err)
+		return say(err)
 	}
 	access := c.using(action, k, keyARN, map[string]string{contextName: functionARN})
 	access.Conditions["kms:ViaService"] = "lambda." + s.cfg.Region + ".amazonaws.com"
-	return &access, nil
+	if err := s.authorize(ctx, caller, d, access); err != nil {
+		return say(err)
+	}
+	return nil
 }
 
 // cannotSeal is what Lambda says when a function is to have a key that it

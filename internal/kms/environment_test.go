@@ -3,6 +3,7 @@ package kms
 import (
 	"bytes"
 	"encoding/base64"
+	"fmt"
 	"maps"
 	"testing"
 
@@ -126,17 +127,23 @@ func TestEnvironmentsOfUnusableKeys(t *testing.T) {
 			theirs.arn()+" because no resource-based policy allows the kms:CreateGrant action")
 }
 
-func TestEnvironmentAccess(t *testing.T) {
+func TestAuthorizeEnvironment(t *testing.T) {
 	b := start(t)
 	k := b.makeKey(t, account)
-	a, err := b.EnvironmentAccess(root(account), "kms:Decrypt", functionARN, k.arn())
-	if err != nil || a.Action != "kms:Decrypt" || a.Resource != k.arn() || a.Policy != k.Policy ||
-		a.Conditions["kms:ViaService"] != "lambda.us-east-1.amazonaws.com" || a.Conditions["kms:EncryptionContext:"+contextName] != functionARN {
-		t.Errorf("%+v, %v", a, err)
+	if err := b.AuthorizeEnvironment(t.Context(), root(account), nil, "kms:Decrypt", functionARN, k.arn()); err != nil {
+		t.Error(err)
 	}
-	if a, err := b.EnvironmentAccess(root(account), "kms:Decrypt", functionARN, ""); a != nil || err != nil {
-		t.Errorf("%+v, %v", a, err)
+	if err := b.AuthorizeEnvironment(t.Context(), root(other), nil, "kms:Decrypt", functionARN, ""); err != nil {
+		t.Error(err)
 	}
+	why := "User: arn:aws:iam::111111111111:root is not authorized to perform: kms:%[1]s on resource: " + k.arn() +
+		" because no resource-based policy allows the kms:%[1]s action"
+	err := b.AuthorizeEnvironment(t.Context(), root(other), nil, "kms:Decrypt", functionARN, k.arn())
+	wantLambdaError(t, err, "KMSAccessDeniedException", "Lambda was unable to decrypt the environment variables because KMS access was denied. "+
+		"Please check the function's KMS key settings. KMS Exception: AccessDeniedException KMS Message: "+fmt.Sprintf(why, "Decrypt"))
+	err = b.AuthorizeEnvironment(t.Context(), root(other), nil, "kms:Encrypt", functionARN, k.arn())
+	wantLambdaError(t, err, "InvalidParameterValueException", "Lambda was unable to configure access to your environment variables because the KMS key "+
+		"is invalid for CreateGrant. Please check your KMS key settings. KMS Exception: AccessDeniedException KMS Message: "+fmt.Sprintf(why, "Encrypt"))
 }
 
 // TestNothingIsInTheClear looks for what is secret in all that etcd holds.

@@ -114,7 +114,7 @@ func FuzzServe(f *testing.F) {
 		f.Add(targetPrefix+name, []byte(`{"KeyId":"`+k.ID+`","AliasName":"alias/x","Plaintext":"eA==","NumberOfBytes":3,"Limit":1,"Marker":"eA"}`))
 	}
 	f.Fuzz(func(t *testing.T, target string, body []byte) {
-		status, answer := b.Serve(t.Context(), root(other), target, body)
+		status, answer := b.Serve(t.Context(), root(other), nil, target, body)
 		if status == 500 || status == 200 && len(answer) > 0 && !json.Valid(answer) {
 			t.Errorf("%s %q: %d %s", target, body, status, answer)
 		}

@@ -103,7 +103,7 @@ func start(t testing.TB, change ...func(*Config)) *bench {
 // keys are the accounts' access keys.
 type keys struct{}
 
-func (keys) Secret(_ context.Context, id string) (sigv4.Credential, error) {
+func (keys) Secret(_ context.Context, id, _ string) (sigv4.Credential, error) {
 	for _, a := range []string{account, other} {
 		if id == "AKIA"+a {
 			return sigv4.Credential{AccountID: a, Secret: "secret of " + a, PrincipalARN: "arn:aws:iam::" + a + ":root", UserID: a}, nil
@@ -132,7 +132,7 @@ func (b *bench) client(t testing.TB, accountID string) *kms.Client {
 				t.Error(err)
 				return
 			}
-			status, answer := b.Serve(r.Context(), p.Identity, r.Header.Get("X-Amz-Target"), body)
+			status, answer := b.Serve(r.Context(), p.Identity, nil, r.Header.Get("X-Amz-Target"), body)
 			w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 			w.WriteHeader(status)
 			_, _ = w.Write(answer)
@@ -151,14 +151,14 @@ func (b *bench) client(t testing.TB, accountID string) *kms.Client {
 }
 
 func root(accountID string) sigv4.Identity {
-	c, _ := keys{}.Secret(context.Background(), "AKIA"+accountID)
+	c, _ := keys{}.Secret(context.Background(), "AKIA"+accountID, "")
 	return sigv4.Identity{Credential: c}
 }
 
 // do makes a request without an SDK, for what an SDK would not send.
 func (b *bench) do(t testing.TB, caller sigv4.Identity, target, body string, out any) error {
 	t.Helper()
-	status, answer := b.Serve(t.Context(), caller, target, []byte(body))
+	status, answer := b.Serve(t.Context(), caller, nil, target, []byte(body))
 	if status == http.StatusOK {
 		if out != nil {
 			if err := json.Unmarshal(answer, out); err != nil {

@@ -33,6 +33,7 @@ type createKeyInput struct {
 	XksKeyID              string  `json:"XksKeyId"`
 	MultiRegion           bool    `json:"MultiRegion"`
 	Tags                  []tag   `json:"Tags"`
+	Bypass                bool    `json:"BypassPolicyLockoutSafetyCheck"`
 }
 
 // check refuses kinds of keys that Hearth has not.
@@ -73,19 +74,23 @@ func createKey(_ context.Context, c *call, in *createKeyInput) (*request, error)
 	if in.Policy != nil {
 		policy = *in.Policy
 	}
-	if err := c.s.checkPolicy(policy); err != nil {
+	if err := checkPolicy(policy); err != nil {
 		return nil, err
 	}
 	access := c.onAccount()
 	for name, value := range tags {
 		access.Conditions["aws:RequestTag/"+name] = value
 	}
-	return &request{access: []Access{access}, run: func(ctx context.Context) (any, error) {
+	k := c.s.newKey(c.AccountID, newID(), managedByCustomer, c.now)
+	k.Description, k.Policy, k.Tags = in.Description, policy, tags
+	var check *lockout
+	if in.Policy != nil && !in.Bypass {
+		check = &lockout{k, policy}
+	}
+	return &request{access: []Access{access}, lockout: check, run: func(ctx context.Context) (any, error) {
 		if len(c.s.keys.List(c.AccountID, "", "", maxKeys)) >= maxKeys {
 			return nil, awserr.New("LimitExceededException", "The account has %d keys, which is the most.", maxKeys)
 		}
-		k := c.s.newKey(c.AccountID, newID(), managedByCustomer, c.now)
-		k.Description, k.Policy, k.Tags = in.Description, policy, tags
 		if k.Materials, err = c.s.nextMaterial(ctx, k, c.now, false); err != nil {
 			return nil, err
 		}

@@ -2,10 +2,10 @@ package kms
 
 import (
 	"context"
-	"encoding/json"
 	"strings"
 
 	"hearth/internal/awserr"
+	"hearth/internal/policy"
 )
 
 // defaultPolicy is the policy that AWS gives a key that is made without one:
@@ -59,20 +59,11 @@ func managedPolicy(region, account string) string {
 }
 
 // checkPolicy refuses what can be no policy.
-func (s *Service) checkPolicy(document string) error {
+func checkPolicy(document string) error {
 	if document == "" || len(document) > maxPolicy {
 		return constraint("", "policy", "Member must have length between 1 and 32768")
 	}
-	var shape struct {
-		Statement json.RawMessage `json:"Statement"`
-	}
-	if err := json.Unmarshal([]byte(document), &shape); err != nil || len(shape.Statement) == 0 {
-		return awserr.New("MalformedPolicyDocumentException", "The policy is not a JSON object with a Statement.")
-	}
-	if s.cfg.CheckPolicy == nil {
-		return nil
-	}
-	if err := s.cfg.CheckPolicy(document); err != nil {
+	if _, err := policy.Parse(policy.KindResource, policyName, []byte(document)); err != nil {
 		return awserr.New("MalformedPolicyDocumentException", "%s", clip(err.Error()))
 	}
 	return nil
@@ -92,6 +83,7 @@ type policyInput struct {
 	KeyID      string `json:"KeyId"`
 	PolicyName string `json:"PolicyName"`
 	Policy     string `json:"Policy"`
+	Bypass     bool   `json:"BypassPolicyLockoutSafetyCheck"`
 }
 
 func getKeyPolicy(_ context.Context, c *call, in *policyInput) (*request, error) {
@@ -111,13 +103,21 @@ func putKeyPolicy(_ context.Context, c *call, in *policyInput) (*request, error)
 	if err := checkPolicyName(in.PolicyName); err != nil {
 		return nil, err
 	}
-	if err := c.s.checkPolicy(in.Policy); err != nil {
+	if err := checkPolicy(in.Policy); err != nil {
 		return nil, err
 	}
-	return c.change(in.KeyID, func(now *key) (*key, error) {
+	req, err := c.change(in.KeyID, func(now *key) (*key, error) {
 		now.Policy = in.Policy
 		return now, mustStay(now)
 	}, nil)
+	if err == nil && !in.Bypass {
+		k, err := c.findKey(in.KeyID)
+		if err != nil {
+			return nil, err
+		}
+		req.lockout = &lockout{k, in.Policy}
+	}
+	return req, err
 }
 
 func listKeyPolicies(_ context.Context, c *call, in *keyInput) (*request, error) {

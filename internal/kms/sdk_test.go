@@ -10,6 +10,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"hearth/internal/etcd"
+	"hearth/internal/keyring"
 )
 
 func TestLifeOfAKey(t *testing.T) {
@@ -230,7 +233,7 @@ func TestPolicyTagsAndDescription(t *testing.T) {
 	if err != nil || !strings.Contains(*policy.Policy, `"arn:aws:iam::000000000000:root"`) || *policy.PolicyName != "default" {
 		t.Errorf("%+v, %v", policy, err)
 	}
-	mine := `{"Version":"2012-10-17","Statement":[]}`
+	mine := statement("Allow", "arn:aws:iam::"+account+":root", "kms:*", "")
 	if _, err := c.PutKeyPolicy(ctx, &kms.PutKeyPolicyInput{KeyId: &id, Policy: &mine}); err != nil {
 		t.Fatal(err)
 	}
@@ -362,4 +365,53 @@ func TestUnsupported(t *testing.T) {
 	wantError(t, err, "UnsupportedOperationException", "Grants are not supported")
 	wantError(t, b.do(t, root(account), "TrentService.Nothing", "{}", nil), "UnknownOperationException", "")
 	wantError(t, b.do(t, root(account), "Nothing", "{}", nil), "UnknownOperationException", "")
+}
+
+// TestKeyringOfAnotherKMS has a keyring's master keys wrapped by this KMS, as
+// by one of AWS's.
+func TestKeyringOfAnotherKMS(t *testing.T) {
+	b := start(t)
+	c := b.client(t, account)
+	k := b.makeKey(t, account)
+	outside, err := keyring.NewAWS(keyring.AWSConfig{KeyARN: k.arn(), Endpoint: b.url, Credentials: c.Options().Credentials})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := etcd.Start(t.Context(), etcd.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	f := &file{}
+	cfg := keyring.Config{Store: f, Client: server.Client(), External: outside}
+	place := keyring.Binding{Account: account, Purpose: "p", Record: "r"}
+	ring, err := keyring.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ring.Stop)
+	sealed, err := ring.Seal(t.Context(), place, []byte("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err := ring.RotateMaster(t.Context()); err != nil || v != 2 {
+		t.Errorf("master key %d, %v", v, err)
+	}
+	again, err := keyring.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(again.Stop)
+	if got, err := again.Open(t.Context(), place, sealed); err != nil || string(got) != "x" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := c.DisableKey(t.Context(), &kms.DisableKeyInput{KeyId: &k.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keyring.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "is disabled") {
+		t.Errorf("with a disabled key: %v", err)
+	}
+	if got, err := again.Open(t.Context(), place, sealed); err != nil || string(got) != "x" {
+		t.Errorf("one that runs: %q, %v", got, err)
+	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"hearth/internal/awserr"
 	"hearth/internal/keyring"
+	"hearth/internal/policy"
 	"hearth/internal/sigv4"
 	"hearth/internal/table"
 )
@@ -38,13 +39,11 @@ type Config struct {
 	Keeper Keeper
 	Region string
 	Log    *slog.Logger
-	// Authorize decides whether a caller may do what a request asks, and
-	// answers *awserr.Error if not. If it is nil, every principal of an account
-	// may do everything with that account's keys, and nothing with others'.
-	Authorize func(ctx context.Context, caller sigv4.Identity, a Access) error
-	// CheckPolicy says what is wrong with a key policy; if it is nil, a policy
-	// is any JSON object with statements.
-	CheckPolicy func(document string) error
+	// Authorize decides by policies whether a caller may do what a request
+	// asks, and answers *awserr.Error if not. If it is nil, every principal of
+	// an account may do everything with that account's keys, and nothing with
+	// others'.
+	Authorize func(ctx context.Context, caller *sigv4.Identity, r *policy.Request, resource *policy.Document) error
 	// Operator is the account whose root may rotate the master key.
 	Operator string
 	// Clock is time.Now if nil.
@@ -62,6 +61,8 @@ type Service struct {
 	cfg     Config
 	keys    *table.Table[key]
 	aliases *table.Table[alias]
+	// policies are the key policies that requests were decided by, parsed.
+	policies policyCache
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -147,7 +148,15 @@ type call struct {
 // request is a call whose parameters are sound and whose keys were found.
 type request struct {
 	access []Access
-	run    func(ctx context.Context) (any, error)
+	// lockout, if not nil, is a policy that must let the caller replace it.
+	lockout *lockout
+	run     func(ctx context.Context) (any, error)
+}
+
+// lockout is a policy that a key is to get.
+type lockout struct {
+	key    *key
+	policy string
 }
 
 // targetPrefix begins X-Amz-Target of KMS's operations.
@@ -171,8 +180,8 @@ func (s *Service) parse(ctx context.Context, caller sigv4.Identity, target strin
 	return op(ctx, &call{Identity: caller, s: s, now: s.now(), action: action}, body)
 }
 
-// Access tells what a request would do, so that it can be authorised. Its
-// errors are those that Serve would answer.
+// Access tells what a request would do, without doing it. Its errors are those
+// that Serve would answer. Serve asks Config.Authorize the same.
 func (s *Service) Access(ctx context.Context, caller sigv4.Identity, target string, body []byte) ([]Access, error) {
 	req, err := s.parse(ctx, caller, target, body)
 	if err != nil {
@@ -181,10 +190,14 @@ func (s *Service) Access(ctx context.Context, caller sigv4.Identity, target stri
 	return req.access, nil
 }
 
+// Describe adds to a request for a decision what its transport knows, as the
+// caller's address; it may be nil.
+type Describe = func(r *policy.Request)
+
 // Serve answers a request of AWS's JSON protocol 1.1 whose signature has been
 // verified. The answer's type is application/x-amz-json-1.1.
-func (s *Service) Serve(ctx context.Context, caller sigv4.Identity, target string, body []byte) (status int, answer []byte) {
-	out, err := s.serve(ctx, caller, target, body)
+func (s *Service) Serve(ctx context.Context, caller sigv4.Identity, d Describe, target string, body []byte) (status int, answer []byte) {
+	out, err := s.serve(ctx, caller, d, target, body)
 	if err != nil {
 		return s.fail(ctx, target, err)
 	}
@@ -198,27 +211,23 @@ func (s *Service) Serve(ctx context.Context, caller sigv4.Identity, target strin
 	return http.StatusOK, answer
 }
 
-func (s *Service) serve(ctx context.Context, caller sigv4.Identity, target string, body []byte) (any, error) {
+func (s *Service) serve(ctx context.Context, caller sigv4.Identity, d Describe, target string, body []byte) (any, error) {
 	req, err := s.parse(ctx, caller, target, body)
 	if err != nil {
 		return nil, err
 	}
 	for _, a := range req.access {
-		if err := s.authorize(ctx, caller, a); err != nil {
+		if err := s.authorize(ctx, caller, d, a); err != nil {
+			return nil, err
+		}
+	}
+	if l := req.lockout; l != nil {
+		c := &call{Identity: caller, s: s, now: s.now()}
+		if err := c.mayPutPolicy(ctx, d, l.key, l.policy); err != nil {
 			return nil, err
 		}
 	}
 	return req.run(ctx)
-}
-
-func (s *Service) authorize(ctx context.Context, caller sigv4.Identity, a Access) error {
-	if s.cfg.Authorize != nil {
-		return s.cfg.Authorize(ctx, caller, a)
-	}
-	if caller.AccountID != a.Account {
-		return denied(caller, a.Action, a.Resource)
-	}
-	return nil
 }
 
 // fail answers an error. The protocol has 400 for whatever is the caller's

@@ -22,22 +22,25 @@ type layer struct {
 // a directory and all below it. What is listed by name takes precedence.
 var layers = []layer{
 	{name: "leaf", packages: []string{
-		"internal/arn", "internal/awserr", "internal/awsquery", "internal/controlstream", "internal/environment",
-		"internal/function", "internal/invocation", "internal/sandbox", "internal/sigv4",
+		"internal/arn", "internal/awserr", "internal/awsquery", "internal/codesigning",
+		"internal/controlstream", "internal/environment",
+		"internal/function", "internal/invocation", "internal/layer", "internal/sandbox", "internal/sigv4",
 	}},
 	// domain packages know one thing of the machine or of a format each.
 	{name: "domain", packages: []string{
 		"internal/archive", "internal/audit", "internal/catalog", "internal/cgroup", "internal/datadir",
-		"internal/deploy", "internal/doctor", "internal/etcd", "internal/functionurl", "internal/guest/...",
-		"internal/keyring", "internal/lint", "internal/logstore", "internal/managedruntime",
-		"internal/mount", "internal/netns", "internal/objectstore", "internal/osthread",
-		"internal/policy", "internal/sandbox/...", "internal/scratch", "internal/table", "runtimes",
+		"internal/deploy", "internal/doctor", "internal/etcd", "internal/eventfilter",
+		"internal/eventsource", "internal/functionurl", "internal/guest/...", "internal/keyring", "internal/lint",
+		"internal/logfilter", "internal/logstore", "internal/managedruntime", "internal/mount",
+		"internal/netns", "internal/objectstore", "internal/osthread", "internal/policy",
+		"internal/s3", "internal/sandbox/...", "internal/scratch", "internal/table",
+		"internal/webidentity", "runtimes",
 	}},
 	// Services meet only through interfaces that the caller owns: each can
 	// become a process, and most will.
 	{name: "service", apart: true, packages: []string{
 		"internal/api", "internal/assignment", "internal/control", "internal/counting",
-		"internal/frontend", "internal/iam", "internal/kms", "internal/placement",
+		"internal/frontend", "internal/iam", "internal/kms", "internal/logsapi", "internal/placement",
 		"internal/worker",
 	}},
 	{name: "wiring", packages: []string{"internal/cluster"}},

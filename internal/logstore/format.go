@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -36,6 +37,20 @@ type Event struct {
 	Stream    string
 	RequestID string // empty for lines outside an invoke
 	Message   string // without a newline at its end
+	// At tells this event from all others of its group, for good.
+	At Position
+}
+
+// Position is a place in a group's log: a segment and an offset in it. Events
+// that are written later are at later positions.
+type Position struct {
+	Segment uint64 `json:"segment"`
+	Offset  int64  `json:"offset"`
+}
+
+// Compare is negative if p comes before q.
+func (p Position) Compare(q Position) int {
+	return cmp.Or(cmp.Compare(p.Segment, q.Segment), cmp.Compare(p.Offset, q.Offset))
 }
 
 // appendHeader appends the beginning of a segment of a group.
@@ -70,11 +85,24 @@ type decoder struct {
 	// offset is where the last record that was read ends.
 	offset int64
 	body   []byte
+	// last is the event before: its names are nearly always the next one's.
+	last Event
 }
 
 func newDecoder(r io.Reader, offset int64) *decoder {
 	return &decoder{r: bufio.NewReaderSize(r, 64<<10), offset: offset}
 }
+
+// decoderAt returns a decoder of the records from an offset of a segment on.
+func decoderAt(f io.ReadSeeker, offset int64) (*decoder, error) {
+	if _, err := f.Seek(offset, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("read log segment: %w", err)
+	}
+	return newDecoder(f, offset), nil
+}
+
+// headerSize is where the first record of a group's segments is.
+func headerSize(group string) int { return len(magic) + 2 + len(group) + 4 }
 
 // header reads the beginning of a segment and returns its group.
 func (d *decoder) header() (string, error) {
@@ -130,14 +158,24 @@ func (d *decoder) next() (Event, error) {
 	if stream > maxName || request > maxName || bodyFixed+stream+request > len(body) {
 		return Event{}, errTorn
 	}
-	d.offset += int64(recordHeader) + int64(n)
 	rest := body[bodyFixed:]
-	return Event{
+	d.last = Event{
 		Time:      time.Unix(0, int64(binary.LittleEndian.Uint64(body))).UTC(), //nolint:gosec // as written
-		Stream:    string(rest[:stream]),
-		RequestID: string(rest[stream : stream+request]),
+		Stream:    same(d.last.Stream, rest[:stream]),
+		RequestID: same(d.last.RequestID, rest[stream:stream+request]),
 		Message:   string(rest[stream+request:]),
-	}, nil
+		At:        Position{Offset: d.offset},
+	}
+	d.offset += int64(recordHeader) + int64(n)
+	return d.last, nil
+}
+
+// same is b as a string, without a copy if it is what came before.
+func same(before string, b []byte) string {
+	if before == string(b) {
+		return before
+	}
+	return string(b)
 }
 
 // torn turns the end of the file within a record into errTorn.

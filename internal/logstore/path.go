@@ -33,6 +33,44 @@ func dirName(group string) string {
 	return fmt.Sprintf("%s~%x", b.String()[:maxDirName-65], sha256.Sum256([]byte(group)))
 }
 
+// Group names a log group of an account.
+type Group struct{ Account, Name string }
+
+// accountMark begins the name of an account's directory. No group's directory
+// can: dirName writes it as %40.
+const accountMark = "@"
+
+// path is the group's directory below that of all logs.
+func (g Group) path(dir string) string {
+	return filepath.Join(accountDir(dir, g.Account), dirName(g.Name))
+}
+
+func accountDir(dir, account string) string {
+	return filepath.Join(dir, accountMark+dirName(account))
+}
+
+// adopt moves the groups of a store that knew no accounts to the account that
+// they belonged to.
+func adopt(dir, account string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil || account == "" {
+		return err
+	}
+	for _, e := range entries {
+		if !e.IsDir() || strings.HasPrefix(e.Name(), accountMark) {
+			continue
+		}
+		to := accountDir(dir, account)
+		if err := os.MkdirAll(to, 0o700); err != nil {
+			return fmt.Errorf("open log store: %w", err)
+		}
+		if err := os.Rename(filepath.Join(dir, e.Name()), filepath.Join(to, e.Name())); err != nil {
+			return fmt.Errorf("open log store: move the logs of %s to account %s: %w", e.Name(), account, err)
+		}
+	}
+	return nil
+}
+
 // segment is a file of a group.
 type segment struct {
 	seq  uint64

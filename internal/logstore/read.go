@@ -8,10 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,10 +27,21 @@ type Reader struct {
 	dir     string
 	flush   func()  // of the Store, or nil
 	written *signal // raised by the Store, or nil
+	now     func() time.Time
+	// state finds what is kept of a group, or ErrNoGroup.
+	state func(Group) (*state, error)
 }
 
 // OpenReader returns a reader of the logs in a directory.
-func OpenReader(dir string) *Reader { return &Reader{dir: dir} }
+func OpenReader(dir string) *Reader {
+	return &Reader{dir: dir, now: time.Now, state: func(g Group) (*state, error) {
+		st, err := readState(g.path(dir))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, ErrNoGroup
+		}
+		return st, err
+	}}
+}
 
 // Query selects events; zero fields select all.
 type Query struct {
@@ -54,16 +63,9 @@ func (q *Query) selects(e *Event) bool {
 
 // Read returns a group's events in the order of their times, over all streams.
 // A group that does not exist has none.
-func (r *Reader) Read(ctx context.Context, group string, q Query) ([]Event, error) {
-	if r.flush != nil {
-		r.flush()
-	}
+func (r *Reader) Read(ctx context.Context, g Group, q Query) ([]Event, error) {
 	if q.Limit <= 0 {
 		q.Limit = defaultLimit
-	}
-	all, err := segments(filepath.Join(r.dir, dirName(group)))
-	if err != nil {
-		return nil, err
 	}
 	var found []Event
 	newest := func() {
@@ -72,48 +74,98 @@ func (r *Reader) Read(ctx context.Context, group string, q Query) ([]Event, erro
 			found = slices.Delete(found, 0, drop)
 		}
 	}
-	for _, s := range all {
-		_, err := readSegment(ctx, s.path, 0, func(e Event) error {
-			if q.selects(&e) {
-				found = append(found, e)
-			}
-			if len(found) >= 2*q.Limit {
-				newest()
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
+	_, err := r.Scan(ctx, g, Position{}, func(e Event) error {
+		if q.selects(&e) {
+			found = append(found, e)
 		}
+		if len(found) >= 2*q.Limit {
+			newest()
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, ErrNoGroup) {
+		return nil, err
 	}
 	newest()
 	return found, nil
 }
 
-// Groups returns the names of the groups that have logs, in order.
-func (r *Reader) Groups() ([]string, error) {
+// Scan calls fn with a group's events, from a position on and in the order in
+// which they were written, until fn returns an error, which is returned. The
+// position in the result is where the next event will be. The group must
+// exist.
+func (r *Reader) Scan(ctx context.Context, g Group, from Position, fn func(Event) error) (Position, error) {
 	if r.flush != nil {
 		r.flush()
 	}
-	entries, err := os.ReadDir(r.dir)
+	if _, err := r.state(g); err != nil {
+		return from, err
+	}
+	return r.scan(ctx, g, from, fn)
+}
+
+func (r *Reader) scan(ctx context.Context, g Group, from Position, fn func(Event) error) (Position, error) {
+	all, err := segments(g.path(r.dir))
 	if err != nil {
-		return nil, fmt.Errorf("list log groups: %w", err)
+		return from, err
 	}
-	var found []string
-	for _, e := range entries {
-		all, err := segments(filepath.Join(r.dir, e.Name()))
+	i, _ := slices.BinarySearchFunc(all, from.Segment, func(s segment, seq uint64) int { return cmp.Compare(s.seq, seq) })
+	// The segment last read comes first: it may have grown before the next one
+	// was begun.
+	for _, s := range all[i:] {
+		if s.seq != from.Segment {
+			from = Position{Segment: s.seq}
+		}
+		if from.Offset, err = r.scanSegment(ctx, g, s, from.Offset, fn); err != nil {
+			return from, err
+		}
+	}
+	return from, nil
+}
+
+// scanSegment reads on in a segment. What is deleted meanwhile reads as torn:
+// then it goes on behind that.
+func (r *Reader) scanSegment(ctx context.Context, g Group, s segment, offset int64, fn func(Event) error) (int64, error) {
+	for {
+		st, err := r.state(g)
+		if errors.Is(err, ErrNoGroup) {
+			return offset, nil // deleted meanwhile
+		}
 		if err != nil {
-			continue // not a directory, or removed meanwhile
+			return offset, err
 		}
-		for _, s := range all {
-			if group, err := readGroup(s.path); err == nil {
-				found = append(found, group)
-				break
+		if st.Trimmed.Segment == s.seq {
+			offset = max(offset, st.Trimmed.Offset)
+		}
+		cutoff := st.cutoff(r.now())
+		offset, err = readSegment(ctx, s, offset, func(e Event) error {
+			if !st.shows(&e, cutoff) {
+				return nil
 			}
+			return fn(e)
+		})
+		if err != nil {
+			return offset, err
+		}
+		st, err = r.state(g)
+		if err != nil || st.Trimmed.Segment != s.seq || st.Trimmed.Offset <= offset {
+			return offset, nil //nolint:nilerr // whatever is wrong, all there is has been read
 		}
 	}
-	slices.Sort(found)
-	return found, nil
+}
+
+// end is the position behind a group's last record.
+func end(dir string) (Position, error) {
+	all, err := segments(dir)
+	if err != nil || len(all) == 0 {
+		return Position{}, err
+	}
+	last := all[len(all)-1]
+	info, err := os.Stat(last.path)
+	if err != nil {
+		return Position{}, fmt.Errorf("read log segment: %w", err)
+	}
+	return Position{last.seq, info.Size()}, nil
 }
 
 func readGroup(path string) (string, error) {
@@ -128,8 +180,8 @@ func readGroup(path string) (string, error) {
 // readSegment calls fn for the events of a segment from an offset on, and
 // returns where the last one ends. A segment that is gone, or torn at its end,
 // is no error.
-func readSegment(ctx context.Context, path string, offset int64, fn func(Event) error) (_ int64, err error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+func readSegment(ctx context.Context, s segment, offset int64, fn func(Event) error) (_ int64, err error) {
+	f, err := os.OpenFile(s.path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return offset, nil
 	}
@@ -137,10 +189,10 @@ func readSegment(ctx context.Context, path string, offset int64, fn func(Event) 
 		return offset, fmt.Errorf("open log segment: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if _, err := f.Seek(offset, io.SeekStart); err != nil {
-		return offset, fmt.Errorf("read log segment: %w", err)
+	d, err := decoderAt(f, offset)
+	if err != nil {
+		return offset, err
 	}
-	d := newDecoder(f, offset)
 	if offset == 0 {
 		if _, err := d.header(); err != nil {
 			return 0, unreadable(err)
@@ -154,6 +206,7 @@ func readSegment(ctx context.Context, path string, offset int64, fn func(Event) 
 		if err != nil {
 			return d.offset, unreadable(err)
 		}
+		e.At.Segment = s.seq
 		if err := fn(e); err != nil {
 			return d.offset, err
 		}
@@ -166,72 +219,4 @@ func unreadable(err error) error {
 		return nil
 	}
 	return err
-}
-
-// Follow calls fn for a group's events from a time on, those that are there
-// and then those that come, in the order they were written, until ctx ends or
-// fn returns an error, which is returned. Events that were rotated away before
-// they were read are missed.
-func (r *Reader) Follow(ctx context.Context, group string, since time.Time, fn func(Event) error) error {
-	dir := filepath.Join(r.dir, dirName(group))
-	selected := func(e Event) error {
-		if e.Time.Before(since) {
-			return nil
-		}
-		return fn(e)
-	}
-	at, offset := uint64(0), int64(0)
-	for {
-		// Taken before reading, so that what is written meanwhile is noticed.
-		news := r.written.wait()
-		all, err := segments(dir)
-		if err != nil {
-			return err
-		}
-		i, _ := slices.BinarySearchFunc(all, at, func(s segment, seq uint64) int { return cmp.Compare(s.seq, seq) })
-		// The segment last read comes first: it may have grown before the next
-		// one was begun.
-		for _, s := range all[i:] {
-			if s.seq != at {
-				at, offset = s.seq, 0
-			}
-			if offset, err = readSegment(ctx, s.path, offset, selected); err != nil {
-				return err
-			}
-		}
-		timer := time.NewTimer(pollInterval)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return context.Cause(ctx)
-		case <-news:
-		case <-timer.C:
-		}
-		timer.Stop()
-	}
-}
-
-// signal wakes everyone who waits for it.
-type signal struct {
-	mu sync.Mutex
-	ch chan struct{}
-}
-
-func newSignal() *signal { return &signal{ch: make(chan struct{})} }
-
-// wait returns a channel that the next raise closes; never closed if s is nil.
-func (s *signal) wait() <-chan struct{} {
-	if s == nil {
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ch
-}
-
-func (s *signal) raise() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	close(s.ch)
-	s.ch = make(chan struct{})
 }

@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"log/slog"
 	"os"
@@ -29,21 +30,43 @@ type Config struct {
 	FlushInterval time.Duration
 	// IdleClose is when a file that gets no lines is closed; 30 s if zero.
 	IdleClose time.Duration
+	// Account owns the logs that were written before logs had accounts.
+	Account string
+	// Sweep is how often expired lines are deleted; 1 h if zero.
+	Sweep time.Duration
+	// Now is the clock by which lines expire; time.Now if nil.
+	Now func() time.Time
+}
+
+// fill sets defaults.
+func (c *Config) fill() {
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
+	c.SegmentBytes = cmp.Or(c.SegmentBytes, 16<<20)
+	c.Segments = cmp.Or(c.Segments, 4)
+	c.BufferBytes = cmp.Or(c.BufferBytes, 4<<20)
+	c.FlushInterval = cmp.Or(c.FlushInterval, flushInterval)
+	c.IdleClose = cmp.Or(c.IdleClose, 30*time.Second)
+	c.Sweep = cmp.Or(c.Sweep, time.Hour)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 }
 
 // Store takes lines in and writes them. It reads as a Reader does.
 type Store struct {
 	Reader
-	cfg    Config
-	writer *writer
+	cfg      Config
+	registry *registry
+	writer   *writer
 
 	mu      sync.Mutex
-	pending map[string]*batch // by group
+	pending map[Group]*batch
 	bytes   int
 	stopped bool
 
 	wake  chan struct{}      // there is something to write
 	flush chan chan struct{} // write now, and close when done
+	admin chan func()        // write now, then run this
 	stop  chan struct{}
 	done  chan struct{}
 }
@@ -81,45 +104,42 @@ func (b *batch) release() {
 
 // Open makes a store of the logs in a directory, which is made if need be.
 func Open(cfg Config) (*Store, error) {
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.SegmentBytes == 0 {
-		cfg.SegmentBytes = 16 << 20
-	}
-	if cfg.Segments == 0 {
-		cfg.Segments = 4
-	}
-	if cfg.BufferBytes == 0 {
-		cfg.BufferBytes = 4 << 20
-	}
-	if cfg.FlushInterval == 0 {
-		cfg.FlushInterval = flushInterval
-	}
-	if cfg.IdleClose == 0 {
-		cfg.IdleClose = 30 * time.Second
-	}
+	cfg.fill()
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open log store: %w", err)
 	}
-	s := &Store{
-		cfg:     cfg,
-		writer:  newWriter(cfg, osFiles{}),
-		pending: make(map[string]*batch),
-		wake:    make(chan struct{}, 1),
-		flush:   make(chan chan struct{}),
-		stop:    make(chan struct{}),
-		done:    make(chan struct{}),
+	if err := adopt(cfg.Dir, cfg.Account); err != nil {
+		return nil, err
 	}
-	s.Reader = Reader{dir: cfg.Dir, flush: s.Flush, written: newSignal()}
+	groups, err := openRegistry(cfg.Dir, cfg.Now(), cfg.Log)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		cfg:      cfg,
+		registry: groups,
+		writer:   newWriter(cfg, groups, osFiles{}),
+		pending:  make(map[Group]*batch),
+		admin:    make(chan func()),
+		wake:     make(chan struct{}, 1),
+		flush:    make(chan chan struct{}),
+		stop:     make(chan struct{}),
+		done:     make(chan struct{}),
+	}
+	s.Reader = Reader{dir: cfg.Dir, flush: s.Flush, written: newSignal(), now: cfg.Now, state: func(g Group) (*state, error) {
+		if st := groups.get(g); st != nil {
+			return st, nil
+		}
+		return nil, ErrNoGroup
+	}}
 	go s.run()
 	return s, nil
 }
 
-// Append takes a line of a log in. It does not wait for the disk and keeps
+// Append takes a line of a log in, and makes the group if there is none. It does not wait for the disk and keeps
 // nothing of line. Newlines at the end of line are not kept; a line of more
 // than 256 KiB becomes several events.
-func (s *Store) Append(group, stream string, t time.Time, requestID string, line []byte) {
+func (s *Store) Append(account, group, stream string, t time.Time, requestID string, line []byte) {
 	line = bytes.TrimRight(line, "\r\n")
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,10 +147,11 @@ func (s *Store) Append(group, stream string, t time.Time, requestID string, line
 		return
 	}
 	stream, requestID = stream[:min(len(stream), maxName)], requestID[:min(len(requestID), maxName)]
-	b := s.pending[group]
+	g := Group{account, group}
+	b := s.pending[g]
 	if b == nil {
 		b = newBatch()
-		s.pending[group] = b
+		s.pending[g] = b
 	}
 	for first := true; first || len(line) > 0; first = false {
 		part := line[:min(len(line), maxMessage)]
@@ -181,8 +202,11 @@ func (s *Store) run() {
 	defer close(s.done)
 	idle := time.NewTimer(s.cfg.IdleClose)
 	defer idle.Stop()
+	sweep := time.NewTicker(s.cfg.Sweep)
+	defer sweep.Stop()
 	for {
 		var ack chan struct{}
+		var admin func()
 		select {
 		case <-s.stop:
 			s.write()
@@ -194,11 +218,18 @@ func (s *Store) run() {
 				idle.Reset(s.cfg.IdleClose)
 			}
 			continue
+		case <-sweep.C:
+			s.sweep()
+			continue
 		case ack = <-s.flush:
+		case admin = <-s.admin:
 		case <-s.wake:
-			ack = s.gather()
+			ack, admin = s.gather()
 		}
 		s.write()
+		if admin != nil {
+			admin()
+		}
 		idle.Reset(s.cfg.IdleClose)
 		if ack != nil {
 			close(ack)
@@ -207,21 +238,22 @@ func (s *Store) run() {
 }
 
 // gather lets lines come together for one interval, unless someone waits.
-func (s *Store) gather() (ack chan struct{}) {
+func (s *Store) gather() (ack chan struct{}, admin func()) {
 	timer := time.NewTimer(s.cfg.FlushInterval)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-s.stop:
 	case ack = <-s.flush:
+	case admin = <-s.admin:
 	}
-	return ack
+	return ack, admin
 }
 
 func (s *Store) write() {
 	s.mu.Lock()
 	pending := s.pending
-	s.pending = make(map[string]*batch)
+	s.pending = make(map[Group]*batch)
 	s.bytes = 0
 	s.mu.Unlock()
 	if len(pending) == 0 {

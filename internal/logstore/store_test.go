@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,8 +17,9 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	group  = "/aws/lambda/hi"
-	stream = "2026/11/22/[$LATEST]0123456789abcdef0123456789abcdef"
+	account = "000000000000"
+	group   = "/aws/lambda/hi"
+	stream  = "2026/11/22/[$LATEST]0123456789abcdef0123456789abcdef"
 )
 
 var epoch = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -39,7 +39,7 @@ func open(t *testing.T, cfg Config) *Store {
 
 func read(t *testing.T, r *Reader, q Query) []Event {
 	t.Helper()
-	events, err := r.Read(t.Context(), group, q)
+	events, err := r.Read(t.Context(), Group{account, group}, q)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,12 +54,21 @@ func messages(events []Event) string {
 	return strings.Join(all, " ")
 }
 
+// groups is the names of the account's groups.
+func groups(s *Store) []string {
+	var names []string
+	for _, g := range s.Groups(account, func(string) bool { return true }) {
+		names = append(names, g.Name)
+	}
+	return names
+}
+
 func TestAppendAndRead(t *testing.T) {
 	s := open(t, Config{})
-	s.Append(group, "b", epoch.Add(2*time.Second), "r2", []byte("third\n"))
-	s.Append(group, "a", epoch, "r1", []byte("first\r\n"))
-	s.Append(group, "a", epoch.Add(time.Second), "r1", []byte("second"))
-	s.Append("/aws/lambda/other", "a", epoch, "r1", []byte("elsewhere"))
+	s.Append(account, group, "b", epoch.Add(2*time.Second), "r2", []byte("third\n"))
+	s.Append(account, group, "a", epoch, "r1", []byte("first\r\n"))
+	s.Append(account, group, "a", epoch.Add(time.Second), "r1", []byte("second"))
+	s.Append(account, "/aws/lambda/other", "a", epoch, "r1", []byte("elsewhere"))
 	tests := []struct {
 		name string
 		q    Query
@@ -82,12 +91,12 @@ func TestAppendAndRead(t *testing.T) {
 		})
 	}
 	first := read(t, &s.Reader, Query{Limit: 3})[0]
+	first.At = Position{}
 	if want := (Event{Time: epoch, Stream: "a", RequestID: "r1", Message: "first"}); first != want {
 		t.Errorf("got %+v, want %+v", first, want)
 	}
-	groups, err := s.Groups()
-	if err != nil || strings.Join(groups, " ") != "/aws/lambda/hi /aws/lambda/other" {
-		t.Errorf("groups %v, %v", groups, err)
+	if got := strings.Join(groups(s), " "); got != "/aws/lambda/hi /aws/lambda/other" {
+		t.Errorf("groups %v", got)
 	}
 	if got := read(t, OpenReader(s.cfg.Dir), Query{}); len(got) != 3 {
 		t.Errorf("another process reads %d events, want 3", len(got))
@@ -96,30 +105,28 @@ func TestAppendAndRead(t *testing.T) {
 
 func TestLinesAreWrittenWithoutFlush(t *testing.T) {
 	s := open(t, Config{FlushInterval: time.Millisecond})
-	s.Append(group, stream, epoch, "r", []byte("x"))
+	s.Append(account, group, stream, epoch, "r", []byte("x"))
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	err := OpenReader(s.cfg.Dir).Follow(ctx, group, time.Time{}, func(Event) error { return errFound })
+	err := OpenReader(s.cfg.Dir).Follow(ctx, Group{account, group}, time.Time{}, func(Event) error { return errFound })
 	if !errors.Is(err, errFound) {
 		t.Fatal(err)
 	}
 }
 
-var errFound = errors.New("found")
-
 func TestSurvivesStopAndAppendsToTheSameSegment(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 3 {
 		s := open(t, Config{Dir: dir})
-		s.Append(group, stream, epoch, "r", fmt.Append(nil, i))
+		s.Append(account, group, stream, epoch, "r", fmt.Append(nil, i))
 		s.Stop()
-		s.Append(group, stream, epoch, "r", []byte("after stop"))
+		s.Append(account, group, stream, epoch, "r", []byte("after stop"))
 		s.Flush()
 	}
 	if got := messages(read(t, OpenReader(dir), Query{})); got != "0 1 2" {
 		t.Errorf("got %q", got)
 	}
-	all, err := segments(filepath.Join(dir, dirName(group)))
+	all, err := segments(Group{account, group}.path(dir))
 	if err != nil || len(all) != 1 {
 		t.Errorf("segments %v, %v, want one", all, err)
 	}
@@ -128,10 +135,10 @@ func TestSurvivesStopAndAppendsToTheSameSegment(t *testing.T) {
 func TestTornTailIsLeftAndNotAppendedTo(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Config{Dir: dir})
-	s.Append(group, stream, epoch, "r", []byte("whole"))
-	s.Append(group, stream, epoch, "r", []byte("torn"))
+	s.Append(account, group, stream, epoch, "r", []byte("whole"))
+	s.Append(account, group, stream, epoch, "r", []byte("torn"))
 	s.Stop()
-	all, err := segments(filepath.Join(dir, dirName(group)))
+	all, err := segments(Group{account, group}.path(dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +150,7 @@ func TestTornTailIsLeftAndNotAppendedTo(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = open(t, Config{Dir: dir})
-	s.Append(group, stream, epoch, "r", []byte("after"))
+	s.Append(account, group, stream, epoch, "r", []byte("after"))
 	if got := messages(read(t, &s.Reader, Query{})); got != "whole after" {
 		t.Errorf("got %q, want %q", got, "whole after")
 	}
@@ -154,15 +161,15 @@ func TestRotationBoundsAGroup(t *testing.T) {
 	s := open(t, Config{SegmentBytes: segmentBytes, Segments: count})
 	line := []byte(strings.Repeat("x", 500))
 	for range 200 {
-		s.Append(group, stream, epoch, "r", line)
+		s.Append(account, group, stream, epoch, "r", line)
 		s.Flush()
 	}
-	s.Append(group, stream, epoch, "r", []byte("last"))
+	s.Append(account, group, stream, epoch, "r", []byte("last"))
 	events := read(t, &s.Reader, Query{})
 	if len(events) < 10 || events[len(events)-1].Message != "last" {
 		t.Errorf("%d events after rotation", len(events))
 	}
-	all, err := segments(filepath.Join(s.cfg.Dir, dirName(group)))
+	all, err := segments(Group{account, group}.path(s.cfg.Dir))
 	if err != nil || len(all) != count {
 		t.Fatalf("%d segments, %v, want %d", len(all), err, count)
 	}
@@ -180,7 +187,7 @@ func TestFollowAcrossRotation(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		err := s.Follow(ctx, group, epoch, func(e Event) error {
+		err := s.Follow(ctx, Group{account, group}, epoch, func(e Event) error {
 			select {
 			case got <- e.Message:
 				return nil
@@ -192,10 +199,10 @@ func TestFollowAcrossRotation(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	s.Append(group, stream, epoch.Add(-time.Second), "r", []byte("too old"))
+	s.Append(account, group, stream, epoch.Add(-time.Second), "r", []byte("too old"))
 	wg.Go(func() {
 		for i := range n {
-			s.Append(group, stream, epoch, "r", fmt.Appendf(nil, "%d %s", i, strings.Repeat("x", 50)))
+			s.Append(account, group, stream, epoch, "r", fmt.Appendf(nil, "%d %s", i, strings.Repeat("x", 50)))
 			if i%7 == 0 {
 				s.Flush()
 			}
@@ -223,27 +230,26 @@ func TestHostileNamesStayInTheDirectory(t *testing.T) {
 		if d == "" || strings.ContainsAny(d, "/.\x00") || len(d) > 255 {
 			t.Errorf("name %q became %q", name, d)
 		}
-		s.Append(name, strings.Repeat("s", 2000), epoch, strings.Repeat("r", 2000), []byte(name))
-		events, err := s.Read(t.Context(), name, Query{})
+		s.Append(account, name, strings.Repeat("s", 2000), epoch, strings.Repeat("r", 2000), []byte(name))
+		events, err := s.Read(t.Context(), Group{account, name}, Query{})
 		if err != nil || len(events) != 1 || events[0].Message != name {
 			t.Errorf("%q: %v, %v", name, events, err)
 		}
 	}
-	groups, err := s.Groups()
-	if err != nil || len(groups) != len(names) {
-		t.Errorf("%d groups, %v, want %d", len(groups), err, len(names))
+	if got := groups(s); len(got) != len(names) {
+		t.Errorf("%d groups, want %d", len(got), len(names))
 	}
-	s.Append("", stream, epoch, "r", []byte("x"))
-	s.Append(strings.Repeat("g", maxName+1), stream, epoch, "r", []byte("x"))
-	if groups, err := s.Groups(); err != nil || len(groups) != len(names) {
-		t.Errorf("bad names were taken: %d groups, %v", len(groups), err)
+	s.Append(account, "", stream, epoch, "r", []byte("x"))
+	s.Append(account, strings.Repeat("g", maxName+1), stream, epoch, "r", []byte("x"))
+	if got := groups(s); len(got) != len(names) {
+		t.Errorf("bad names were taken: %d groups", len(got))
 	}
 }
 
 func TestLongLinesAreSplit(t *testing.T) {
 	s := open(t, Config{})
-	s.Append(group, stream, epoch, "r", make([]byte, maxMessage+10))
-	s.Append(group, stream, epoch, "r", nil)
+	s.Append(account, group, stream, epoch, "r", make([]byte, maxMessage+10))
+	s.Append(account, group, stream, epoch, "r", nil)
 	events := read(t, &s.Reader, Query{})
 	if len(events) != 3 || len(events[0].Message) != maxMessage || len(events[1].Message) != 10 || events[2].Message != "" {
 		t.Errorf("%d events", len(events))
@@ -289,16 +295,16 @@ func TestFullDiskLosesLinesAndSaysSo(t *testing.T) {
 			disk := &failing{}
 			s := open(t, Config{})
 			s.writer.files = disk // nothing was written yet
-			s.Append(group, stream, epoch, "r", []byte("before"))
+			s.Append(account, group, stream, epoch, "r", []byte("before"))
 			s.Flush()
 			disk.set(true, short)
 			for range 3 {
-				s.Append(group, stream, epoch, "r", []byte("lost"))
-				s.Append(group, stream, epoch, "r", []byte("lost"))
+				s.Append(account, group, stream, epoch, "r", []byte("lost"))
+				s.Append(account, group, stream, epoch, "r", []byte("lost"))
 				s.Flush()
 			}
 			disk.set(false, 0)
-			s.Append(group, stream, epoch, "r", []byte("after"))
+			s.Append(account, group, stream, epoch, "r", []byte("after"))
 			events := read(t, &s.Reader, Query{})
 			got := messages(events)
 			if !strings.HasPrefix(got, "before") || !strings.Contains(got, "after") || !strings.Contains(got, "lines were dropped here") {
@@ -318,13 +324,13 @@ func TestFullDiskTakesNoOldSegments(t *testing.T) {
 	s := open(t, Config{SegmentBytes: 500, Segments: 3})
 	s.writer.files = disk
 	for i := range 20 {
-		s.Append(group, stream, epoch, "r", fmt.Append(nil, i))
+		s.Append(account, group, stream, epoch, "r", fmt.Append(nil, i))
 		s.Flush()
 	}
 	before := len(read(t, &s.Reader, Query{}))
 	disk.set(true, 0)
 	for range 20 {
-		s.Append(group, stream, epoch, "r", []byte(strings.Repeat("x", 400)))
+		s.Append(account, group, stream, epoch, "r", []byte(strings.Repeat("x", 400)))
 		s.Flush()
 	}
 	if after := len(read(t, &s.Reader, Query{})); after < before/2 {
@@ -335,16 +341,16 @@ func TestFullDiskTakesNoOldSegments(t *testing.T) {
 func TestBufferIsBounded(t *testing.T) {
 	s := open(t, Config{BufferBytes: 10_000, FlushInterval: time.Hour})
 	for i := range 1000 {
-		s.Append(group, stream, epoch, "r", fmt.Appendf(nil, "line %d", i))
+		s.Append(account, group, stream, epoch, "r", fmt.Appendf(nil, "line %d", i))
 	}
 	s.mu.Lock()
 	if s.bytes > 10_000 {
 		t.Errorf("%d bytes wait, at most 10000", s.bytes)
 	}
 	s.mu.Unlock()
-	s.Append("another", stream, epoch, "r", []byte("dropped with no line of its own"))
+	s.Append(account, "another", stream, epoch, "r", []byte("dropped with no line of its own"))
 	s.Flush()
-	s.Append(group, stream, epoch, "r", []byte("after"))
+	s.Append(account, group, stream, epoch, "r", []byte("after"))
 	events := read(t, &s.Reader, Query{Limit: 10_000})
 	kept := 0
 	for _, e := range events {
@@ -360,13 +366,13 @@ func TestBufferIsBounded(t *testing.T) {
 func TestIdleFilesAreClosed(t *testing.T) {
 	s := open(t, Config{IdleClose: time.Millisecond})
 	for i := range maxOpen + 10 {
-		s.Append(fmt.Sprint("group", i), stream, epoch, "r", []byte("x"))
+		s.Append(account, fmt.Sprint("group", i), stream, epoch, "r", []byte("x"))
 	}
 	s.Flush()
 	s.Stop()
-	w := newWriter(s.cfg, osFiles{})
+	w := newWriter(s.cfg, s.registry, osFiles{})
 	for i := range maxOpen + 10 {
-		w.write(fmt.Sprint("group", i), &batch{records: appendRecord(nil, epoch, "s", "", nil), count: 1}, epoch)
+		w.write(Group{account, fmt.Sprint("group", i)}, &batch{records: appendRecord(nil, epoch, "s", "", nil), count: 1}, epoch)
 	}
 	if w.open() > maxOpen {
 		t.Errorf("%d files are open, at most %d", w.open(), maxOpen)
@@ -384,7 +390,7 @@ func TestAppendConcurrently(t *testing.T) {
 	for w := range workers {
 		wg.Go(func() {
 			for i := range lines {
-				s.Append(group, fmt.Sprint("s", w), epoch.Add(time.Duration(i)), "r", fmt.Append(nil, i))
+				s.Append(account, group, fmt.Sprint("s", w), epoch.Add(time.Duration(i)), "r", fmt.Append(nil, i))
 			}
 		})
 	}
@@ -411,6 +417,6 @@ func BenchmarkAppend(b *testing.B) {
 	line := []byte("START RequestId: 8f5a7d3e-0000-0000-0000-000000000000 Version: $LATEST\n")
 	b.ReportAllocs()
 	for b.Loop() {
-		s.Append(group, stream, epoch, "8f5a7d3e-0000-0000-0000-000000000000", line)
+		s.Append(account, group, stream, epoch, "8f5a7d3e-0000-0000-0000-000000000000", line)
 	}
 }

@@ -25,8 +25,9 @@ const complainEvery = time.Minute
 type writer struct {
 	cfg        Config
 	files      files
-	groups     map[string]*groupFile
-	lost       map[string]int // lines that could not be written, by group
+	registry   *registry
+	groups     map[Group]*groupFile
+	lost       map[Group]int // lines that could not be written
 	complained time.Time
 }
 
@@ -60,14 +61,14 @@ func (osFiles) Open(path string, create bool) (file, error) {
 	return os.OpenFile(path, flags, 0o600)
 }
 
-func newWriter(cfg Config, files files) *writer {
-	return &writer{cfg: cfg, files: files, groups: make(map[string]*groupFile), lost: make(map[string]int)}
+func newWriter(cfg Config, r *registry, files files) *writer {
+	return &writer{cfg: cfg, files: files, registry: r, groups: make(map[Group]*groupFile), lost: make(map[Group]int)}
 }
 
 func (w *writer) open() int { return len(w.groups) }
 
 // write appends a batch to its group, after a note about what was lost before.
-func (w *writer) write(group string, b *batch, now time.Time) {
+func (w *writer) write(group Group, b *batch, now time.Time) {
 	records := b.records
 	if n := w.lost[group]; n > 0 {
 		note := appendRecord(nil, now, b.streamOr("hearth"), "", lostNote(n, "the disk could not be written"))
@@ -82,7 +83,7 @@ func (w *writer) write(group string, b *batch, now time.Time) {
 		if now.Sub(w.complained) >= complainEvery {
 			w.complained = now
 			w.cfg.Log.LogAttrs(context.Background(), slog.LevelWarn, "logstore: lines of functions are being lost",
-				slog.String("group", group), slog.Any("error", err))
+				slog.String("group", group.Name), slog.Any("error", err))
 		}
 		return
 	}
@@ -107,7 +108,7 @@ func (b *batch) streamOr(none string) string {
 }
 
 // append writes records to a group and returns how many were written.
-func (w *writer) append(group string, records []byte, now time.Time) (kept int, err error) {
+func (w *writer) append(group Group, records []byte, now time.Time) (kept int, err error) {
 	g, err := w.current(group, int64(len(records)))
 	if err != nil {
 		return 0, err
@@ -143,24 +144,14 @@ func wholeRecords(b []byte) (length, count int) {
 }
 
 // current returns the file that a group's next n bytes go to.
-func (w *writer) current(group string, n int64) (*groupFile, error) {
+func (w *writer) current(group Group, n int64) (*groupFile, error) {
 	g := w.groups[group]
 	if g != nil && g.size+n <= w.cfg.SegmentBytes {
 		return g, nil
 	}
-	dir := filepath.Join(w.cfg.Dir, dirName(group))
+	dir := group.path(w.cfg.Dir)
 	if g == nil {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("open log: %w", err)
-		}
-		last, size, err := newest(dir)
-		if err != nil {
-			return nil, err
-		}
-		if size > 0 && size+n <= w.cfg.SegmentBytes {
-			return w.adopt(group, last, size, false)
-		}
-		return w.rotate(group, dir, last.seq+1)
+		return w.resume(group, dir, n)
 	}
 	seq := g.seq + 1
 	// A segment that is full is worth a sync; nobody will do it later.
@@ -170,8 +161,40 @@ func (w *writer) current(group string, n int64) (*groupFile, error) {
 	return w.rotate(group, dir, seq)
 }
 
+// resume returns the file that a group's next n bytes go to when none is open.
+func (w *writer) resume(group Group, dir string, n int64) (*groupFile, error) {
+	if w.registry.get(group) == nil {
+		if err := w.registry.add(group, nil, w.cfg.Now(), false); err != nil {
+			return nil, err
+		}
+	}
+	last, size, err := newest(dir, w.registry.get(group).Trimmed)
+	if err != nil {
+		return nil, err
+	}
+	if size > 0 && size+n <= w.cfg.SegmentBytes {
+		return w.adopt(group, last, size, false)
+	}
+	seq := last.seq + 1
+	if last.seq == 0 {
+		// Segments of a group that was deleted, or has expired as a whole, must
+		// not be taken for those of its successor: the clock is ahead of any
+		// count of them.
+		seq = uint64(max(1, w.cfg.Now().UnixMilli()))
+	}
+	return w.rotate(group, dir, seq)
+}
+
+// abandon closes the file of a group that is about to be removed.
+func (w *writer) abandon(group Group) {
+	if w.groups[group] != nil {
+		w.complain(w.close(group))
+	}
+	delete(w.lost, group)
+}
+
 // rotate begins a segment and removes those that are too many.
-func (w *writer) rotate(group, dir string, seq uint64) (*groupFile, error) {
+func (w *writer) rotate(group Group, dir string, seq uint64) (*groupFile, error) {
 	all, err := segments(dir)
 	if err != nil {
 		return nil, err
@@ -188,7 +211,7 @@ func (w *writer) rotate(group, dir string, seq uint64) (*groupFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	header := appendHeader(nil, group)
+	header := appendHeader(nil, group.Name)
 	if _, err := g.f.Write(header); err != nil {
 		// Nor must it stay: on a full disk each attempt would leave one, and
 		// rotation would take good segments away for them.
@@ -198,7 +221,7 @@ func (w *writer) rotate(group, dir string, seq uint64) (*groupFile, error) {
 	return g, nil
 }
 
-func (w *writer) adopt(group string, s segment, size int64, create bool) (*groupFile, error) {
+func (w *writer) adopt(group Group, s segment, size int64, create bool) (*groupFile, error) {
 	if len(w.groups) >= maxOpen {
 		if err := w.closeOldest(); err != nil {
 			return nil, err
@@ -215,7 +238,7 @@ func (w *writer) adopt(group string, s segment, size int64, create bool) (*group
 
 // newest returns a group's last segment and its size, which is 0 if nothing
 // may be appended to it: a record after a torn one could not be read.
-func newest(dir string) (segment, int64, error) {
+func newest(dir string, trimmed Position) (segment, int64, error) {
 	all, err := segments(dir)
 	if err != nil || len(all) == 0 {
 		return segment{}, 0, err
@@ -227,6 +250,9 @@ func newest(dir string) (segment, int64, error) {
 	}
 	d := newDecoder(f, 0)
 	_, err = d.header()
+	if err == nil && last.seq == trimmed.Segment && trimmed.Offset > d.offset {
+		d, err = decoderAt(f, trimmed.Offset)
+	}
 	for err == nil {
 		_, err = d.next()
 	}
@@ -240,7 +266,7 @@ func newest(dir string) (segment, int64, error) {
 	return last, size, nil
 }
 
-func (w *writer) close(group string) error {
+func (w *writer) close(group Group) error {
 	g := w.groups[group]
 	delete(w.groups, group)
 	return g.f.Close()
@@ -255,9 +281,9 @@ func (w *writer) closeIdle(now time.Time) {
 }
 
 func (w *writer) closeOldest() error {
-	oldest := ""
+	var oldest Group
 	for group, g := range w.groups {
-		if oldest == "" || g.used.Before(w.groups[oldest].used) {
+		if w.groups[oldest] == nil || g.used.Before(w.groups[oldest].used) {
 			oldest = group
 		}
 	}

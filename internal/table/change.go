@@ -35,6 +35,13 @@ func (t *Table[T]) Exists(k Key) Op {
 	return Op{condition: &present}
 }
 
+// None demands that an account has no record whose name begins with prefix,
+// and changes nothing.
+func (t *Table[T]) None(account, prefix string) Op {
+	absent := clientv3.Compare(clientv3.CreateRevision(t.Path(Key{account, prefix})), "=", 0).WithPrefix()
+	return Op{condition: &absent}
+}
+
 // Create stores a record that is not there yet.
 func (t *Table[T]) Create(k Key, r *T) Op {
 	path := t.Path(k)

@@ -176,3 +176,31 @@ func TestChangeThatFindsItsWorkDone(t *testing.T) {
 	cancel()
 	<-c.done
 }
+
+func TestNone(t *testing.T) {
+	client := startEtcd(t)
+	c := start(t, config(client))
+	other := config(client)
+	other.Prefix = "hearth/others/"
+	o := start(t, other)
+	change := func(value string, ops ...Op) error {
+		_, err := c.ChangeWith(t.Context(), Key{account, "a"}, func(*thing) (*thing, []Op, error) {
+			return &thing{Name: "a", Value: value}, ops, nil
+		})
+		return err
+	}
+	if err := change("1", o.Create(Key{account, "p:x"}, record("p:x"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := change("2", o.None(account, "p:")); !errors.Is(err, ErrConflict) {
+		t.Errorf("with one there: %v", err)
+	}
+	for _, prefix := range []string{"q:", "p:y"} {
+		if err := change("of "+prefix, o.None(account, prefix)); err != nil {
+			t.Errorf("with none below %s: %v", prefix, err)
+		}
+	}
+	if err := change("3", o.None("111111111111", "p:")); err != nil {
+		t.Errorf("in another account: %v", err)
+	}
+}

@@ -9,14 +9,16 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"hearth/internal/function"
 )
 
-// codeCache keeps unpacked code, one directory an archive, shared read-only by
-// the environments of a function. It is disposable.
+// codeCache keeps unpacked code and layers, shared read-only by environments:
+// one directory an archive of code, and one for each list of layers that some
+// function has, unpacked over each other. It is disposable.
 type codeCache struct {
 	dir      string
 	archives Archives
@@ -24,7 +26,7 @@ type codeCache struct {
 	spare    int64 // bytes of unused code to keep
 
 	mu      sync.Mutex
-	entries map[string]*codeEntry // by object
+	entries map[string]*codeEntry // by objects
 }
 
 type codeEntry struct {
@@ -43,23 +45,45 @@ func newCodeCache(cfg *Config) *codeCache {
 	}
 }
 
-// acquire returns the directory of the unpacked code and pins it; callers of
-// the same archive share one unpacking.
-func (c *codeCache) acquire(ctx context.Context, code function.Code) (string, error) {
+// stack is archives in the order in which they are unpacked over each other.
+type stack []function.Code
+
+// key names the stack in the cache; no object's key has a line break.
+func (s stack) key() string {
+	var objects []string
+	for _, code := range s {
+		objects = append(objects, code.Object)
+	}
+	return strings.Join(objects, "\n")
+}
+
+// layersOf are the archives of a function's /opt; none if it has no layers.
+func layersOf(cfg *function.Config) stack {
+	var s stack
+	for i := range cfg.Layers {
+		s = append(s, cfg.Layers[i].Code)
+	}
+	return s
+}
+
+// acquire returns the directory of the unpacked archives and pins it; callers
+// of the same ones share one unpacking.
+func (c *codeCache) acquire(ctx context.Context, s stack) (string, error) {
+	key := s.key()
 	c.mu.Lock()
-	e := c.entries[code.Object]
+	e := c.entries[key]
 	first := e == nil
 	if first {
-		sum := sha256.Sum256([]byte(code.Object))
+		sum := sha256.Sum256([]byte(key))
 		e = &codeEntry{ready: make(chan struct{}), dir: filepath.Join(c.dir, hex.EncodeToString(sum[:12]))}
-		c.entries[code.Object] = e
+		c.entries[key] = e
 	}
 	e.refs++
 	c.mu.Unlock()
 
 	if first {
 		// Others wait for this unpacking: one caller's leaving must not fail it.
-		e.bytes, e.err = c.unpack(context.WithoutCancel(ctx), code, e.dir)
+		e.bytes, e.err = c.unpack(context.WithoutCancel(ctx), s, e.dir)
 		close(e.ready)
 	}
 	<-e.ready
@@ -67,8 +91,8 @@ func (c *codeCache) acquire(ctx context.Context, code function.Code) (string, er
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		e.refs--
-		if c.entries[code.Object] == e {
-			delete(c.entries, code.Object) // the next caller tries again
+		if c.entries[key] == e {
+			delete(c.entries, key) // the next caller tries again
 		}
 		return "", e.err
 	}
@@ -76,10 +100,10 @@ func (c *codeCache) acquire(ctx context.Context, code function.Code) (string, er
 }
 
 // release unpins what acquire pinned.
-func (c *codeCache) release(code function.Code) {
+func (c *codeCache) release(s stack) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.entries[code.Object]
+	e := c.entries[s.key()]
 	e.refs--
 	e.used = time.Now()
 	c.trim()
@@ -109,21 +133,31 @@ func (c *codeCache) trim() {
 	}
 }
 
-func (c *codeCache) unpack(ctx context.Context, code function.Code, dir string) (int64, error) {
-	r, err := c.archives.OpenCode(ctx, code.Object)
-	if err != nil {
-		return 0, fmt.Errorf("worker: code of the function: %w", err)
+func (c *codeCache) unpack(ctx context.Context, s stack, dir string) (int64, error) {
+	var archives []Archive
+	var opened []io.Closer
+	defer func() {
+		for _, r := range opened {
+			_ = r.Close()
+		}
+	}()
+	for _, code := range s {
+		r, err := c.archives.OpenCode(ctx, code.Object)
+		if err != nil {
+			return 0, fmt.Errorf("worker: code of the function: %w", err)
+		}
+		opened = append(opened, r)
+		at, ok := r.(io.ReaderAt)
+		if !ok {
+			return 0, errors.New("worker: the object store's readers cannot be read at an offset")
+		}
+		archives = append(archives, Archive{at, code.Size})
 	}
-	defer func() { _ = r.Close() }()
-	at, ok := r.(io.ReaderAt)
-	if !ok {
-		return 0, errors.New("worker: the object store's readers cannot be read at an offset")
-	}
-	if err := c.volumes.Extract(at, code.Size, dir); err != nil {
+	if err := c.volumes.Extract(archives, dir); err != nil {
 		return 0, fmt.Errorf("worker: unpack code: %w", err)
 	}
 	var bytes int64
-	err = filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}

@@ -32,16 +32,21 @@ func (s *source) OpenCode(_ context.Context, name string) (io.ReadSeekCloser, er
 	return object{bytes.NewReader(bytes.Repeat([]byte(name), 1<<18))}, nil
 }
 
-func (s *source) Extract(r io.ReaderAt, size int64, dir string) error {
+func (s *source) Extract(archives []Archive, dir string) error {
 	s.unpacked.Add(1)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	b := make([]byte, size)
-	if _, err := r.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
-		return err
+	for _, a := range archives {
+		b := make([]byte, a.Size)
+		if _, err := a.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, "code"), b, 0o600); err != nil {
+			return err
+		}
 	}
-	return os.WriteFile(filepath.Join(dir, "code"), b, 0o600)
+	return nil
 }
 
 func newCode(t *testing.T, spareMB int) (*codeCache, *source) {
@@ -51,7 +56,13 @@ func newCode(t *testing.T, spareMB int) (*codeCache, *source) {
 }
 
 // code is an archive of 1 MiB.
-func code(name string) function.Code { return function.Code{Object: name, Size: 1 << 20} }
+func code(names ...string) stack {
+	var s stack
+	for _, name := range names {
+		s = append(s, function.Code{Object: name, Size: 1 << 20})
+	}
+	return s
+}
 
 func TestCodeIsUnpackedOnce(t *testing.T) {
 	c, s := newCode(t, 10)
@@ -68,6 +79,35 @@ func TestCodeIsUnpackedOnce(t *testing.T) {
 	wg.Wait()
 	if n := s.unpacked.Load(); n != 1 || dirs[0] != dirs[15] {
 		t.Fatalf("unpacked %d times, to %s and %s", n, dirs[0], dirs[15])
+	}
+}
+
+// TestLayersAreStacked makes sure that a list of layers is unpacked once, in
+// its order, and taken for no other list.
+func TestLayersAreStacked(t *testing.T) {
+	cfg := &function.Config{Layers: []function.Layer{{Code: function.Code{Object: "a"}}, {Code: function.Code{Object: "b"}}}}
+	if got := layersOf(cfg); len(got) != 2 || got[0].Object != "a" || got[1].Object != "b" {
+		t.Errorf("layers %v: want them in the function's order", got)
+	}
+	c, s := newCode(t, 10)
+	dirs := map[string]bool{}
+	for _, tt := range []struct {
+		layers stack
+		top    byte
+	}{
+		{code("a", "b"), 'b'}, {code("b", "a"), 'a'}, {code("a", "b"), 'b'}, {code("a"), 'a'}, {code("ab"), 'a'},
+	} {
+		dir, err := c.acquire(t.Context(), tt.layers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dirs[dir] = true
+		if b, err := os.ReadFile(filepath.Join(dir, "code")); err != nil || b[0] != tt.top {
+			t.Errorf("%v: %c is on top, %v", tt.layers, b[0], err)
+		}
+	}
+	if n := s.unpacked.Load(); n != 4 || len(dirs) != 4 {
+		t.Errorf("unpacked %d times, into %d directories, want 4", n, len(dirs))
 	}
 }
 

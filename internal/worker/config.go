@@ -35,6 +35,11 @@ type Archives interface {
 	OpenCode(ctx context.Context, object string) (io.ReadSeekCloser, error)
 }
 
+// Environments opens the variables of functions, which are stored sealed.
+type Environments interface {
+	OpenEnvironment(ctx context.Context, account, functionARN string, sealed []byte) (map[string]string, error)
+}
+
 // Volumes makes directories that sandboxes can be given.
 type Volumes interface {
 	// MountImage mounts an ext4 image read-only at dir, which it creates.
@@ -46,8 +51,15 @@ type Volumes interface {
 	MakeScratch(ctx context.Context, dir string, sizeMB int) (Scratch, error)
 	// Sweep undoes every mount below dir, whoever made it.
 	Sweep(dir string) error
-	// Extract unpacks a code archive into dir, which it creates atomically.
-	Extract(archive io.ReaderAt, size int64, dir string) error
+	// Extract unpacks archives over each other, the last on top, into dir,
+	// which it creates atomically.
+	Extract(archives []Archive, dir string) error
+}
+
+// Archive is a code archive and its size in bytes.
+type Archive struct {
+	io.ReaderAt
+	Size int64
 }
 
 // Scratch is a mounted /tmp volume.
@@ -60,7 +72,7 @@ type Scratch interface {
 
 // Logs keeps what functions write. Append must not block on I/O.
 type Logs interface {
-	Append(group, stream string, at time.Time, requestID string, line []byte)
+	Append(account, group, stream string, at time.Time, requestID string, line []byte)
 }
 
 // Reporter hears how invokes ended and which idle environments died.
@@ -76,11 +88,13 @@ type Config struct {
 	Driver   sandbox.Driver
 	Images   Images
 	Archives Archives
-	Volumes  Volumes
-	Logs     Logs
-	Reporter Reporter
-	Log      *slog.Logger
-	Region   string
+	// Environments may answer *awserr.Error, which the invoke's caller gets.
+	Environments Environments
+	Volumes      Volumes
+	Logs         Logs
+	Reporter     Reporter
+	Log          *slog.Logger
+	Region       string
 
 	// Egress lets functions reach the outside world.
 	Egress bool
@@ -104,8 +118,9 @@ type Config struct {
 }
 
 func (c *Config) fill() error {
-	if c.ID == "" || c.Dir == "" || c.Driver == nil || c.Images == nil || c.Archives == nil || c.Volumes == nil || c.Logs == nil || c.Reporter == nil {
-		return errors.New("worker: an id, a directory, a driver, images, archives, volumes, logs and a reporter are needed")
+	if c.ID == "" || c.Dir == "" || c.Driver == nil || c.Images == nil || c.Archives == nil || c.Environments == nil ||
+		c.Volumes == nil || c.Logs == nil || c.Reporter == nil {
+		return errors.New("worker: an id, a directory, a driver, images, archives, environments, volumes, logs and a reporter are needed")
 	}
 	if c.CapacityMB < 128 {
 		return fmt.Errorf("worker: a capacity of %d MB is too small for the smallest function (128 MB)", c.CapacityMB)

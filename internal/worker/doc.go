@@ -4,7 +4,7 @@
 //
 // An environment comes to be in two phases. A sandbox boots knowing no
 // function; a few per runtime are kept ready, as many as recent demand asks
-// for. Then it is assigned a function, once: code and /tmp are mounted, limits
+// for. Then it is assigned a function, once: code, layers and /tmp are mounted, limits
 // set, variables handed over, and the function initialises.
 //
 // Invariants:

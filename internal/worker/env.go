@@ -27,6 +27,7 @@ type env struct {
 	start      *environment.Start
 	report     report
 	code       string  // directory of the unpacked code
+	layers     string  // directory of the unpacked layers, if there are any
 	ownScratch Scratch // /tmp, if it is not the one that the sandbox came with
 	initOOM    bool    // the sandbox died of memory in its init
 	ended      chan struct{}
@@ -148,7 +149,10 @@ func (e *env) destroy() error {
 		errs = append(errs, e.w.discard(e.booted))
 	}
 	if e.code != "" {
-		e.w.code.release(cfg.Code)
+		e.w.code.release(stack{cfg.Code})
+	}
+	if e.layers != "" {
+		e.w.code.release(layersOf(cfg))
 	}
 	e.w.unreserve(cfg.MemorySize)
 	return errors.Join(errs...)

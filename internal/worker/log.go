@@ -11,17 +11,20 @@ import (
 // sink takes the log of one sandbox, once it is assigned, to the log store,
 // and keeps the end of the current invoke's log for a caller that wants it.
 type sink struct {
-	mu            sync.Mutex
-	logs          Logs
-	group, stream string
-	tail          []byte
+	mu      sync.Mutex
+	logs    Logs
+	account string
+	group   string
+	stream  string
+	least   level // of what the function writes
+	tail    []byte
 }
 
 // assign directs the sandbox's log to its function's.
-func (s *sink) assign(logs Logs, group, stream string) {
+func (s *sink) assign(logs Logs, account, group, stream string, least level) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.logs, s.group, s.stream = logs, group, stream
+	s.logs, s.account, s.group, s.stream, s.least = logs, account, group, stream, least
 }
 
 // take is called with what the function writes. What a runtime writes before
@@ -29,10 +32,10 @@ func (s *sink) assign(logs Logs, group, stream string) {
 func (s *sink) take(r controlstream.LogRecord) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.logs == nil {
+	if s.logs == nil || below(r.Data, s.least) {
 		return
 	}
-	s.logs.Append(s.group, s.stream, r.Time, r.RequestID, r.Data)
+	s.logs.Append(s.account, s.group, s.stream, r.Time, r.RequestID, r.Data)
 	s.keep(r.Data)
 }
 
@@ -40,7 +43,7 @@ func (s *sink) take(r controlstream.LogRecord) {
 func (s *sink) line(at time.Time, requestID string, line []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.logs.Append(s.group, s.stream, at, requestID, line)
+	s.logs.Append(s.account, s.group, s.stream, at, requestID, line)
 	s.keep(line)
 }
 

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +20,7 @@ type memoryLogs struct {
 	lines []string
 }
 
-func (m *memoryLogs) Append(group, stream string, _ time.Time, requestID string, line []byte) {
+func (m *memoryLogs) Append(_, group, stream string, _ time.Time, requestID string, line []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lines = append(m.lines, fmt.Sprintf("%s|%s|%s|%s", group, stream, requestID, strings.TrimRight(string(line), "\n")))
@@ -27,7 +28,7 @@ func (m *memoryLogs) Append(group, stream string, _ time.Time, requestID string,
 
 func assigned() (*sink, *memoryLogs) {
 	logs, s := &memoryLogs{}, &sink{}
-	s.assign(logs, "g", "s")
+	s.assign(logs, "a", "g", "s", levelTrace)
 	return s, logs
 }
 
@@ -35,7 +36,7 @@ func TestSinkDropsWhatNobodyOwns(t *testing.T) {
 	s := &sink{}
 	s.take(controlstream.LogRecord{Data: []byte("before\n")})
 	logs := &memoryLogs{}
-	s.assign(logs, "g", "s")
+	s.assign(logs, "a", "g", "s", levelTrace)
 	s.take(controlstream.LogRecord{RequestID: "r", Data: []byte("after\n")})
 	if got := strings.Join(logs.lines, ","); got != "g|s|r|after" {
 		t.Fatalf("got %q, want only what came after the assignment", got)
@@ -124,12 +125,95 @@ func TestReportLines(t *testing.T) {
 
 func TestReportJSON(t *testing.T) {
 	r, logs := newReport(true)
+	r.initialization = "on-demand"
+	r.initDone(at, time.Millisecond)
 	r.start(at, "id")
 	r.timedOut(at, "id") // the text line has no counterpart
 	r.end(at, "id", usage{duration: 1234 * time.Microsecond, init: time.Millisecond, memoryMB: 40, errType: "X"})
-	want := `g|s|id|{"record":{"requestId":"id","version":"$LATEST"},"time":"2026-01-02T03:04:05.006Z","type":"platform.start"}
-g|s|id|{"record":{"errorType":"X","metrics":{"billedDurationMs":3,"durationMs":1.234,"initDurationMs":1,"maxMemoryUsedMB":40,"memorySizeMB":128},"requestId":"id","status":"error"},"time":"2026-01-02T03:04:05.006Z","type":"platform.report"}`
-	if got := strings.Join(logs.lines, "\n"); got != want {
+	const head = `{"time":"2026-01-02T03:04:05.006Z","type":"platform.`
+	want := []string{
+		`g|s||` + head + `initRuntimeDone","record":{"initializationType":"on-demand","phase":"init","status":"success"}}`,
+		`g|s||` + head + `initReport","record":{"initializationType":"on-demand","metrics":{"durationMs":1},"phase":"init","status":"success"}}`,
+		`g|s|id|` + head + `start","record":{"requestId":"id","version":"$LATEST"}}`,
+		`g|s|id|` + head + `runtimeDone","record":{"errorType":"X","metrics":{"durationMs":1.234},"requestId":"id","status":"error"}}`,
+		`g|s|id|` + head + `report","record":{"errorType":"X","metrics":{"billedDurationMs":3,"durationMs":1.234,"initDurationMs":1,` +
+			`"maxMemoryUsedMB":40,"memorySizeMB":128},"requestId":"id","status":"error"}}`,
+	}
+	if got, want := strings.Join(logs.lines, "\n"), strings.Join(want, "\n"); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// TestReportLevels has the table of AWS's page "Log-level filtering", "System
+// log level event mapping":
+// https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
+func TestReportLevels(t *testing.T) {
+	failed := &controlstream.InitReport{Status: controlstream.StatusExited, ErrorType: "X"}
+	good, bad := usage{}, usage{errType: "X"}
+	tests := []struct {
+		name              string
+		initialization    string
+		do                func(r *report)
+		debug, info, warn string
+	}{
+		{"init", "on-demand", func(r *report) { r.initStart(at) }, "initStart", "initStart", ""},
+		{"init done", "on-demand", func(r *report) { r.initDone(at, 1) }, "initRuntimeDone initReport", "", ""},
+		{"init done ahead", "provisioned-concurrency", func(r *report) { r.initDone(at, 1) }, "initRuntimeDone initReport", "initReport", ""},
+		{
+			"init failed", "on-demand", func(r *report) { r.initFailed(at, "init", "", failed) },
+			"initRuntimeDone initReport", "initRuntimeDone initReport", "initRuntimeDone initReport",
+		},
+		{"start", "on-demand", func(r *report) { r.start(at, "id") }, "start", "start", ""},
+		{"end", "on-demand", func(r *report) { r.end(at, "id", good) }, "runtimeDone report", "report", ""},
+		{"failed", "on-demand", func(r *report) { r.end(at, "id", bad) }, "runtimeDone report", "runtimeDone report", "runtimeDone report"},
+	}
+	kind := regexp.MustCompile(`"type":"platform\.(\w+)"`)
+	for _, tt := range tests {
+		for name, want := range map[string]string{"DEBUG": tt.debug, "INFO": tt.info, "": tt.info, "WARN": tt.warn} {
+			r, logs := newReport(true)
+			r.initialization = tt.initialization
+			r.least = systemLevel(&function.Config{LogFormat: "JSON", SystemLogLevel: name})
+			tt.do(r)
+			var got []string
+			for _, line := range logs.lines {
+				got = append(got, kind.FindStringSubmatch(line)[1])
+			}
+			if got := strings.Join(got, " "); got != want {
+				t.Errorf("%s at %q: got %q, want %q", tt.name, name, got, want)
+			}
+		}
+	}
+	if systemLevel(&function.Config{LogFormat: "Text", SystemLogLevel: "WARN"}) != levelTrace {
+		t.Error("text lines are left out")
+	}
+}
+
+func TestApplicationLevels(t *testing.T) {
+	tests := []struct {
+		runtime, format, level string
+		want                   string
+	}{
+		{"provided.al2023", "JSON", "WARN", "W T X"},
+		{"provided.al2023", "JSON", "INFO", "I W N M T X"},
+		{"provided.al2023", "JSON", "", "I W N M T X"},
+		{"provided.al2023", "JSON", "TRACE", "D I W N M T X"},
+		{"provided.al2023", "Text", "", "D I W N M T X"},
+		{"python3.11", "JSON", "WARN", "D I W N M T X"}, // it has done so itself
+	}
+	for _, tt := range tests {
+		logs, s := &memoryLogs{}, &sink{}
+		s.assign(logs, "a", "g", "s", appLevel(&function.Config{Runtime: tt.runtime, LogFormat: tt.format, ApplicationLogLevel: tt.level}))
+		for _, line := range []string{
+			`{"level":"debug","m":"D"}`, `{"level":"INFO","m":"I"}`, `{"m":"W","level":"warn"}`, `{"level":7,"m":"N"}`, `{"m":"M"}`, `text "m":"T"`, `{"m":"X"`,
+		} {
+			s.take(controlstream.LogRecord{Data: []byte(line + "\n")})
+		}
+		var got []string
+		for _, line := range logs.lines {
+			got = append(got, regexp.MustCompile(`"m":"(\w)`).FindStringSubmatch(line)[1])
+		}
+		if got := strings.Join(got, " "); got != tt.want {
+			t.Errorf("%s %s %s: got %s, want %s", tt.runtime, tt.format, tt.level, got, tt.want)
+		}
 	}
 }

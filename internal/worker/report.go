@@ -18,6 +18,8 @@ type report struct {
 	image Image
 	sink  *sink
 	json  bool
+	// least is the level below which the platform's lines are left out.
+	least level
 	// initialization is AWS's word for why the environment was started.
 	initialization string
 }
@@ -58,7 +60,7 @@ func (u usage) status() (string, string) {
 
 func (r *report) initStart(at time.Time) {
 	if r.json {
-		r.event(at, "", "platform.initStart", map[string]any{
+		r.event(levelInfo, at, "", "platform.initStart", map[string]any{
 			"initializationType": r.initialization, "phase": "init",
 			"runtimeVersion": r.image.Version, "runtimeVersionArn": r.image.ARN,
 			"functionName": r.rec.Name, "functionVersion": r.rec.VersionName(),
@@ -74,10 +76,7 @@ func (r *report) initFailed(at time.Time, phase, requestID string, rep *controls
 		status = "timeout"
 	}
 	if r.json {
-		r.event(at, requestID, "platform.initReport", map[string]any{
-			"initializationType": r.initialization, "phase": phase, "status": status, "errorType": rep.ErrorType,
-			"metrics": map[string]any{"durationMs": round(rep.Duration)},
-		})
+		r.initEvents(levelWarn, at, requestID, phase, status, rep.ErrorType, rep.Duration)
 		return
 	}
 	suffix := ""
@@ -87,15 +86,40 @@ func (r *report) initFailed(at time.Time, phase, requestID string, rep *controls
 	r.textf(at, requestID, "INIT_REPORT Init Duration: %.2f ms\tPhase: %s\tStatus: %s%s\n", millis(rep.Duration), phase, status, suffix)
 }
 
+// initDone tells of an init that went well. The text format has no line for
+// it: REPORT of the first invoke has its duration.
+func (r *report) initDone(at time.Time, duration time.Duration) {
+	if r.json {
+		r.initEvents(levelDebug, at, "", "init", "success", "", duration)
+	}
+}
+
+// initEvents is the two events of the end of an init. The report of one that
+// no invoke waited for is worth more: no other event tells its duration.
+func (r *report) initEvents(l level, at time.Time, requestID, phase, status, errType string, duration time.Duration) {
+	record := map[string]any{"initializationType": r.initialization, "phase": phase, "status": status}
+	if errType != "" {
+		record["errorType"] = errType
+	}
+	r.event(l, at, requestID, "platform.initRuntimeDone", record)
+	if r.initialization != "on-demand" {
+		l = max(l, levelInfo)
+	}
+	record["metrics"] = map[string]any{"durationMs": round(duration)}
+	r.event(l, at, requestID, "platform.initReport", record)
+}
+
 func (r *report) start(at time.Time, requestID string) {
 	if r.json {
-		r.event(at, requestID, "platform.start", map[string]any{"requestId": requestID, "version": r.rec.VersionName()})
+		r.event(levelInfo, at, requestID, "platform.start", map[string]any{"requestId": requestID, "version": r.rec.VersionName()})
 		return
 	}
 	buf := make([]byte, 0, 96)
 	buf = append(buf, "START RequestId: "...)
 	buf = append(buf, requestID...)
-	buf = append(buf, " Version: $LATEST\n"...)
+	buf = append(buf, " Version: "...)
+	buf = append(buf, r.rec.VersionName()...)
+	buf = append(buf, '\n')
 	r.sink.line(at, requestID, buf)
 }
 
@@ -109,18 +133,7 @@ func (r *report) timedOut(at time.Time, requestID string) {
 func (r *report) end(at time.Time, requestID string, u usage) {
 	status, errType := u.status()
 	if r.json {
-		metrics := map[string]any{
-			"durationMs": round(u.duration), "billedDurationMs": u.billed(),
-			"memorySizeMB": r.rec.Serving.MemorySize, "maxMemoryUsedMB": u.memoryMB,
-		}
-		if u.init > 0 {
-			metrics["initDurationMs"] = round(u.init)
-		}
-		record := map[string]any{"requestId": requestID, "status": status, "metrics": metrics}
-		if errType != "" {
-			record["errorType"] = errType
-		}
-		r.event(at, requestID, "platform.report", record)
+		r.endEvents(at, requestID, status, errType, u)
 		return
 	}
 	buf := make([]byte, 0, 320)
@@ -142,12 +155,41 @@ func (r *report) end(at time.Time, requestID string, u usage) {
 	r.sink.line(at, requestID, append(buf, '\n'))
 }
 
+// endEvents is the JSON of END and REPORT.
+func (r *report) endEvents(at time.Time, requestID, status, errType string, u usage) {
+	done := map[string]any{"requestId": requestID, "status": status, "metrics": map[string]any{"durationMs": round(u.duration)}}
+	metrics := map[string]any{
+		"durationMs": round(u.duration), "billedDurationMs": u.billed(),
+		"memorySizeMB": r.rec.Serving.MemorySize, "maxMemoryUsedMB": u.memoryMB,
+	}
+	if u.init > 0 {
+		metrics["initDurationMs"] = round(u.init)
+	}
+	record := map[string]any{"requestId": requestID, "status": status, "metrics": metrics}
+	if errType != "" {
+		done["errorType"], record["errorType"] = errType, errType
+	}
+	doneLevel, recordLevel := levelDebug, levelInfo
+	if status != "success" {
+		doneLevel, recordLevel = levelWarn, levelWarn
+	}
+	r.event(doneLevel, at, requestID, "platform.runtimeDone", done)
+	r.event(recordLevel, at, requestID, "platform.report", record)
+}
+
 func (r *report) textf(at time.Time, requestID, format string, args ...any) {
 	r.sink.line(at, requestID, fmt.Appendf(nil, format, args...))
 }
 
-func (r *report) event(at time.Time, requestID, kind string, record map[string]any) {
-	b, err := json.Marshal(map[string]any{"time": at.UTC().Format("2006-01-02T15:04:05.000Z"), "type": kind, "record": record})
+func (r *report) event(l level, at time.Time, requestID, kind string, record map[string]any) {
+	if l < r.least {
+		return
+	}
+	b, err := json.Marshal(struct { // in AWS's order
+		Time   string         `json:"time"`
+		Type   string         `json:"type"`
+		Record map[string]any `json:"record"`
+	}{at.UTC().Format("2006-01-02T15:04:05.000Z"), kind, record})
 	if err != nil {
 		panic("worker: log event: " + err.Error()) // strings and numbers only
 	}

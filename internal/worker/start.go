@@ -21,6 +21,10 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 		return nil, errStopped
 	}
 	cfg := st.Record.Serving
+	variables, err := w.variables(ctx, st.Record)
+	if err != nil {
+		return nil, err
+	}
 	if err := w.reserve(cfg.MemorySize); err != nil {
 		return nil, err
 	}
@@ -31,8 +35,13 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 		}
 		w.pool.refill(cfg.Runtime)
 	}()
-	if e.code, err = w.code.acquire(ctx, cfg.Code); err != nil {
+	if e.code, err = w.code.acquire(ctx, stack{cfg.Code}); err != nil {
 		return nil, err
+	}
+	if layers := layersOf(cfg); len(layers) > 0 {
+		if e.layers, err = w.code.acquire(ctx, layers); err != nil {
+			return nil, err
+		}
 	}
 	started := &environment.Started{}
 	clock := time.Now()
@@ -42,7 +51,7 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 	started.Boot = time.Since(clock)
 
 	clock = time.Now()
-	if err := e.assign(ctx); err != nil {
+	if err := e.assign(ctx, variables); err != nil {
 		return nil, err
 	}
 	started.Assign = time.Since(clock)
@@ -62,11 +71,14 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 }
 
 // assign makes the booted sandbox an environment of the function.
-func (e *env) assign(ctx context.Context) error {
+func (e *env) assign(ctx context.Context, variables map[string]string) error {
 	rec, cfg := e.start.Record, e.start.Record.Serving
 	group, stream := cfg.LogGroup, logStream(time.Now(), rec.VersionName())
-	e.logs.assign(e.w.cfg.Logs, group, stream)
-	e.report = report{rec: rec, image: e.image.Image, sink: e.logs, json: cfg.LogFormat == "JSON", initialization: initialization(e.start)}
+	e.logs.assign(e.w.cfg.Logs, rec.Account, group, stream, appLevel(cfg))
+	e.report = report{
+		rec: rec, image: e.image.Image, sink: e.logs, initialization: initialization(e.start),
+		json: cfg.LogFormat == formatJSON, least: systemLevel(cfg),
+	}
 
 	scratch := e.scratch
 	if cfg.EphemeralStorage != defaultScratchMB {
@@ -76,8 +88,18 @@ func (e *env) assign(ctx context.Context) error {
 		}
 		e.ownScratch = scratch
 	}
+	mounts := []controlstream.Mount{
+		{Source: sandbox.LateDir + "/task", Target: "/var/task", ReadOnly: true},
+		{Source: sandbox.LateDir + "/tmp", Target: "/tmp"},
+	}
 	if err := e.sb.Attach(ctx, "task", e.code, true); err != nil {
 		return fmt.Errorf("worker: attach code: %w", err)
+	}
+	if e.layers != "" {
+		if err := e.sb.Attach(ctx, "opt", e.layers, true); err != nil {
+			return fmt.Errorf("worker: attach layers: %w", err)
+		}
+		mounts = append(mounts, controlstream.Mount{Source: sandbox.LateDir + "/opt", Target: "/opt", ReadOnly: true})
 	}
 	if err := e.sb.Attach(ctx, "tmp", scratch.Path(), false); err != nil {
 		return fmt.Errorf("worker: attach /tmp: %w", err)
@@ -90,13 +112,10 @@ func (e *env) assign(ctx context.Context) error {
 	}
 	err := e.session.Assign(ctx, &controlstream.Assignment{
 		FunctionName: rec.Name, FunctionVersion: rec.VersionName(), AccountID: rec.Account, Handler: cfg.Handler,
-		CustomerEnv: cfg.Environment,
+		CustomerEnv: variables,
 		PlatformEnv: platformEnv(e.start, e.w.cfg.Region, group, stream),
-		Mounts: []controlstream.Mount{
-			{Source: sandbox.LateDir + "/task", Target: "/var/task", ReadOnly: true},
-			{Source: sandbox.LateDir + "/tmp", Target: "/tmp"},
-		},
-		UID: functionUID, GID: functionGID, Files: functionFiles, Processes: functionProcesses,
+		Mounts:      mounts,
+		UID:         functionUID, GID: functionGID, Files: functionFiles, Processes: functionProcesses,
 	})
 	if err != nil {
 		return fmt.Errorf("worker: assign: %w", err)
@@ -122,6 +141,7 @@ func (e *env) init(ctx context.Context, started *environment.Started) error {
 	started.Init = time.Since(clock)
 	if rep.Status == controlstream.StatusSuccess {
 		e.initTime = rep.Duration
+		e.report.initDone(time.Now(), rep.Duration)
 	} else {
 		started.InitFailed = true
 		e.report.initFailed(time.Now(), "init", "", rep)

@@ -1,11 +1,23 @@
 package worker
 
 import (
+	"context"
 	"strconv"
 	"strings"
 
 	"hearth/internal/environment"
+	"hearth/internal/function"
 )
+
+// variables opens the function's own variables. It is done before anything is
+// made for the environment, which is not started without them.
+func (w *Worker) variables(ctx context.Context, rec *function.Record) (map[string]string, error) {
+	sealed := rec.Serving.Sealed
+	if sealed.IsZero() {
+		return nil, nil
+	}
+	return w.cfg.Environments.OpenEnvironment(ctx, rec.Account, rec.ARN(), sealed.Sealed)
+}
 
 // platformEnv is the variables that tell a runtime which function it is to
 // serve. Names and values are those of AWS's documentation, "Defined runtime
@@ -27,8 +39,8 @@ func platformEnv(start *environment.Start, region, group, stream string) map[str
 	if !strings.HasPrefix(cfg.Runtime, "provided") {
 		env["AWS_EXECUTION_ENV"] = "AWS_Lambda_" + cfg.Runtime
 	}
-	if cfg.LogFormat == "JSON" {
-		env["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
+	if cfg.LogFormat == formatJSON {
+		env["AWS_LAMBDA_LOG_FORMAT"] = formatJSON
 		if cfg.ApplicationLogLevel != "" {
 			env["AWS_LAMBDA_LOG_LEVEL"] = cfg.ApplicationLogLevel
 		}

@@ -97,16 +97,21 @@ func (w *Worker) Close() error {
 }
 
 // Prepare makes sure that environments of a configuration can be started: its
-// runtime's image can be mounted and its code unpacked. It also has a sandbox
+// runtime's image can be mounted, its code and layers unpacked. It also has a sandbox
 // booted, as the first invoke is likely to follow.
 func (w *Worker) Prepare(ctx context.Context, cfg *function.Config) error {
 	if _, err := w.images.get(ctx, cfg.Runtime); err != nil {
 		return err
 	}
-	if _, err := w.code.acquire(ctx, cfg.Code); err != nil {
-		return err
+	for _, archives := range []stack{{cfg.Code}, layersOf(cfg)} {
+		if len(archives) == 0 {
+			continue
+		}
+		if _, err := w.code.acquire(ctx, archives); err != nil {
+			return err
+		}
+		w.code.release(archives)
 	}
-	w.code.release(cfg.Code)
 	if w.ctx.Err() == nil {
 		w.pool.expect(cfg.Runtime)
 		w.pool.refill(cfg.Runtime)

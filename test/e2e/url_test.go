@@ -34,13 +34,13 @@ func (f *function) giveURL(t *testing.T, mode types.InvokeMode, public bool) str
 		t.Fatal(err)
 	}
 	if public {
-		f.publish(t)
+		f.makePublic(t)
 	}
 	return *out.FunctionUrl
 }
 
-// publish lets everybody call the function by its URL.
-func (f *function) publish(t *testing.T) {
+// makePublic lets everybody call the function by its URL.
+func (f *function) makePublic(t *testing.T) {
 	t.Helper()
 	for i, in := range []*lambda.AddPermissionInput{
 		{Action: aws.String("lambda:InvokeFunctionUrl"), FunctionUrlAuthType: types.FunctionUrlAuthTypeNone},
@@ -84,7 +84,7 @@ func TestFunctionURL(t *testing.T) {
 	if status, _, body := curl(t, base); status != 403 || !strings.Contains(body, `"Message":"Forbidden. For troubleshooting`) {
 		t.Errorf("without permission: %d %s", status, body)
 	}
-	f.publish(t)
+	f.makePublic(t)
 	if status, _, body := curl(t, base); status != 200 || body != `{"hello":"world"}` {
 		t.Errorf("inferred: %d %s", status, body)
 	}

@@ -143,6 +143,32 @@ def stream():
     check(json.loads(end["ErrorDetails"]), json.loads(payload), "error details")
 
 
+def keys():
+    kms = boto3.client("kms", config=Config(retries={"total_max_attempts": 1}))
+    key = kms.create_key(Description="boto3")["KeyMetadata"]
+    kms.create_alias(AliasName="alias/boto3", TargetKeyId=key["KeyId"])
+    context = {"of": "boto3"}
+    sealed = kms.encrypt(KeyId="alias/boto3", Plaintext=b"secret", EncryptionContext=context)["CiphertextBlob"]
+    opened = kms.decrypt(CiphertextBlob=sealed, EncryptionContext=context)
+    check((opened["Plaintext"], opened["KeyId"]), (b"secret", key["Arn"]), "decrypted")
+    try:
+        kms.decrypt(CiphertextBlob=sealed)
+        sys.exit("decrypted without its context")
+    except kms.exceptions.InvalidCiphertextException:
+        pass
+    data = kms.generate_data_key(KeyId=key["Arn"], KeySpec="AES_256")
+    check(kms.decrypt(CiphertextBlob=data["CiphertextBlob"])["Plaintext"], data["Plaintext"], "data key")
+    kms.enable_key_rotation(KeyId=key["KeyId"])
+    check(kms.get_key_rotation_status(KeyId=key["KeyId"])["KeyRotationEnabled"], True, "rotation")
+    gone = kms.schedule_key_deletion(KeyId=key["KeyId"], PendingWindowInDays=7)
+    check(gone["KeyState"], "PendingDeletion", "state of a key")
+    try:
+        kms.encrypt(KeyId=key["KeyId"], Plaintext=b"secret")
+        sys.exit("encrypted by a key that is to be deleted")
+    except kms.exceptions.KMSInvalidStateException:
+        pass
+
+
 def delete():
     answer = client.delete_function(FunctionName=NAME)
     check(answer["ResponseMetadata"]["HTTPStatusCode"], 204, "status of delete")
@@ -167,6 +193,7 @@ def main():
     tags()
     kinds_of_invoke()
     stream()
+    keys()
     delete()
     print("boto3", boto3.__version__, "ok")
 

@@ -26,7 +26,10 @@ const locate = "import botocore, os; print(botocore.__version__); print(os.path.
 
 // recordedEnums are the enums whose values AWS was recorded to name in
 // another order than the model's (reference facts, url-085).
-var recordedEnums = map[string][]string{"InvokeMode": {"RESPONSE_STREAM", "BUFFERED"}}
+var recordedEnums = map[string][]string{
+	"EventSourcePosition": {"LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"},
+	"InvokeMode":          {"RESPONSE_STREAM", "BUFFERED"},
+}
 
 type shape struct {
 	Required  []string        `json:"required"`
