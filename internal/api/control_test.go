@@ -35,6 +35,7 @@ import (
 	"hearth/internal/iam"
 	"hearth/internal/invocation"
 	"hearth/internal/keyring"
+	"hearth/internal/kms"
 	"hearth/internal/objectstore"
 )
 
@@ -111,9 +112,9 @@ func startHearth(t *testing.T, changes ...options) hearth {
 		*h.events = append(*h.events, e)
 	}
 	life := func() time.Time { return time.Now().Add(time.Duration(h.sessions.Load())) }
-	people := startIdentities(t, store, dir, life, record)
+	people, keys := startIdentities(t, store, dir, life, record)
 	below := control.Config{
-		Catalog: records, Objects: objects, Preparer: idle{}, Log: log, Region: region, Preparers: 8, ObjectGrace: time.Nanosecond,
+		Catalog: records, Objects: objects, Preparer: idle{}, Sealer: keys, Log: log, Region: region, Preparers: 8, ObjectGrace: time.Nanosecond,
 	}
 	cfg := api.Config{
 		URLs: records, URLBase: "http://functions.test:4566",
@@ -151,7 +152,7 @@ func (f file) Load() ([]byte, error) { return os.ReadFile(string(f)) }
 func (f file) Save(b []byte) error   { return os.WriteFile(string(f), b, 0o600) }
 
 // startIdentities starts the identity service with its root user.
-func startIdentities(t *testing.T, store *etcd.Server, dir string, now func() time.Time, record func(audit.Event)) *iam.Service {
+func startIdentities(t *testing.T, store *etcd.Server, dir string, now func() time.Time, record func(audit.Event)) (*iam.Service, *kms.Service) {
 	t.Helper()
 	ring, err := keyring.Open(t.Context(), keyring.Config{Store: file(filepath.Join(dir, "keyring")), Client: store.Client()})
 	if err != nil {
@@ -169,7 +170,15 @@ func startIdentities(t *testing.T, store *etcd.Server, dir string, now func() ti
 		t.Fatal(err)
 	}
 	t.Cleanup(people.Stop)
-	return people
+	keys, err := kms.New(kms.Config{Client: store.Client(), Keeper: ring, Region: region, Authorize: people.Authorize, Operator: account})
+	if err == nil {
+		err = keys.Start(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(keys.Stop)
+	return people, keys
 }
 
 func archiveOf(t *testing.T, body string) []byte {

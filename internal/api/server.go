@@ -33,9 +33,14 @@ type Control interface {
 	Versions
 	Aliases
 	Concurrency
-	Layers
 	Permissions
 	Settings
+	Beside
+}
+
+// Beside is what the control plane does with what lives beside functions.
+type Beside interface {
+	Layers
 	EventSources
 	CodeSigning
 }

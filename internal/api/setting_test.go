@@ -1,11 +1,16 @@
 package api_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"hearth/internal/api"
+	"hearth/internal/control"
+	"hearth/internal/function"
 )
 
 func TestEventInvokeConfig(t *testing.T) {
@@ -111,4 +116,36 @@ func TestConnections(t *testing.T) {
 	if err != nil || out.VpcConfig != nil || out.DeadLetterConfig != nil {
 		t.Errorf("taken away: %+v, %v", out, err)
 	}
+}
+
+// slow prepares a configuration once it is let.
+type slow struct{ let chan struct{} }
+
+func (s slow) Prepare(ctx context.Context, _ *function.Record, _ *function.Config) error {
+	select {
+	case <-s.let:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
+
+func TestUpdateFacts(t *testing.T) {
+	let := make(chan struct{}, 1)
+	h, ctx := startHearth(t, func(c *control.Config, _ *api.Config) { c.Preparer = slow{let} }), t.Context()
+	hi := aws.String("hi")
+	let <- struct{}{}
+	h.create("hi")
+	out, err := h.UpdateFunctionConfiguration(ctx, &lambda.UpdateFunctionConfigurationInput{
+		FunctionName: hi, Description: aws.String("Changed-Description"), MemorySize: aws.Int32(512), Timeout: aws.Int32(10),
+		Environment: &types.Environment{Variables: map[string]string{"ENV_A": "a"}}, Runtime: types.RuntimePython311,
+	})
+	if err != nil || *out.Description != "Changed-Description" || *out.MemorySize != 512 || *out.Timeout != 10 || out.Environment.Variables["ENV_A"] != "a" ||
+		out.State != types.StateActive || out.LastUpdateStatus != types.LastUpdateStatusInProgress || out.LastUpdateStatusReasonCode != "Creating" {
+		t.Errorf("function-003: %+v, %v", out, err)
+	}
+	_, err = h.UpdateFunctionCode(ctx, &lambda.UpdateFunctionCodeInput{FunctionName: hi, ZipFile: archiveOf(t, "x")})
+	want(t, "function-017", err, 409, "ResourceConflictException",
+		"The operation cannot be performed at this time. An update is in progress for resource: "+hiARN)
+	let <- struct{}{}
+	h.settle("hi")
 }

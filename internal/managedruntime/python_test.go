@@ -140,7 +140,7 @@ func TestPythonInitErrors(t *testing.T) {
 	}
 }
 
-// TestPythonImportTrace checks the stack trace of a module that raises
+// TestPythonImportTrace (recorded as invoke-031) checks the stack trace of a module that raises
 // against the one recorded on AWS.
 func TestPythonImportTrace(t *testing.T) {
 	s := start(t, options{runtime: "python3.11", handler: "app.handler",

@@ -88,6 +88,7 @@ func TestPayloadLimits(t *testing.T) {
 		}
 		for _, size := range []int{answerLimit - quotes + 1, 7 << 20} {
 			got := f.invoke(t, event{"do": "big", "size": size}).failed(t)
+			// Recorded as invoke-035.
 			want := failure{Type: "Function.ResponseSizeTooLarge", Message: "Response payload size exceeded maximum allowed payload size (6291556 bytes)."}
 			if got.Type != want.Type || got.Message != want.Message {
 				t.Errorf("answer of %d bytes: got %+v, want %+v", size+quotes, got, want)
@@ -199,6 +200,7 @@ func TestBadInit(t *testing.T) {
 		{name: "exits", runtime: provided, kind: `Runtime\.ExitError`, message: `RequestId: ID Error: Runtime exited with error: exit status 7`,
 			options: func(*testing.T) []option { return []option{variables("AT_INIT", "exit")} }},
 		{name: "wrapper is missing", runtime: python, kind: `Runtime\.ExitError`, message: `RequestId: ID Error: Runtime exited with error: exit status 127`,
+			// Recorded as invoke-033.
 			options: func(*testing.T) []option { return []option{variables("AWS_LAMBDA_EXEC_WRAPPER", "/var/task/gone")} }},
 	}
 	for _, test := range tests {

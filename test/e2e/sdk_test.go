@@ -222,6 +222,7 @@ func sdkTags(t *testing.T, f *function) {
 }
 
 func sdkInvoke(t *testing.T, f *function) {
+	// Recorded as invoke-027, and below as invoke-025.
 	out, err := f.client.Invoke(t.Context(), &lambda.InvokeInput{FunctionName: &f.name, InvocationType: types.InvocationTypeDryRun})
 	if err != nil || out.StatusCode != http.StatusNoContent || len(out.Payload) != 0 {
 		t.Errorf("dry run: %v, %v", out, err)
