@@ -21,6 +21,9 @@ type Access interface {
 	// caller's own policies and the resource's, which may be nil. It fills in
 	// the request's principal.
 	Authorize(ctx context.Context, caller *sigv4.Identity, r *policy.Request, resource *policy.Document) error
+	// AuthorizeAnonymous is Authorize for a request that nobody signed. The
+	// request's principal is set.
+	AuthorizeAnonymous(r *policy.Request, resource *policy.Document) error
 	// PassRole says whether the caller may give Lambda the role that is the
 	// request's resource, and whether Lambda can assume it for the function of
 	// an ARN. It fills in the rest of the request.

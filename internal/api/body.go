@@ -79,15 +79,17 @@ func readUnsigned(c *call, limit int64) ([]byte, error) { return readRaw(c, limi
 // readRaw reads a body of up to wire bytes as it was sent; limit is what the
 // caller is told.
 func readRaw(c *call, limit, wire int64) (raw []byte, err error) {
-	if c.r.ContentLength > wire {
-		return nil, c.tooLarge(limit)
-	}
 	if c.r.ContentLength != 0 {
 		// A client that dribbles must not hold the connection for ever. Writers
 		// without deadlines, as tests have, are none the worse.
 		control := http.NewResponseController(c.w)
 		_ = control.SetReadDeadline(time.Now().Add(bodyTime))
 		defer func() { _ = control.SetReadDeadline(time.Time{}) }()
+	}
+	if c.r.ContentLength > wire {
+		return nil, c.tooLarge(limit)
+	}
+	if c.r.ContentLength != 0 {
 		raw, err = readAll(http.MaxBytesReader(nil, c.r.Body, wire), c.r.ContentLength)
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {

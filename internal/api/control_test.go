@@ -117,6 +117,7 @@ func startHearth(t *testing.T, changes ...options) hearth {
 		Catalog: records, Objects: objects, Preparer: idle{}, Sealer: keys, Log: log, Region: region, Preparers: 8, ObjectGrace: time.Nanosecond,
 	}
 	cfg := api.Config{
+		URLs: records, URLBase: "http://functions.test:4566",
 		Invoker: idle{}, Provisioner: idle{}, Keys: people, Access: people, Identities: people, Region: region, Log: log,
 		Runtimes: []string{"python3.11"}, Concurrency: 1000, Now: now, Audit: record,
 	}

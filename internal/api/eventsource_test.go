@@ -287,6 +287,8 @@ func TestListMappings(t *testing.T) {
 
 // limited may do what a policy allows.
 type limited struct {
+	api.Access // what the tests with it do not use
+
 	policies *policy.Set
 }
 

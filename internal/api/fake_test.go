@@ -243,6 +243,15 @@ func (ownAccount) PassRole(context.Context, *sigv4.Identity, *policy.Request, st
 	return nil
 }
 
+func (ownAccount) AuthorizeAnonymous(*policy.Request, *policy.Document) error {
+	return awserr.New("AccessDeniedException", "nobody may do anything without a name")
+}
+
+// nowhere has no function URLs.
+type nowhere struct{}
+
+func (nowhere) URL(string) (*function.Record, string, bool) { return nil, "", false }
+
 // nobody has no identity service.
 type nobody struct{}
 
@@ -274,7 +283,8 @@ func start(t testing.TB, change ...func(*Config)) *bench {
 	b := &bench{memory: newMemory(), log: new(bytes.Buffer)}
 	var err error
 	cfg := Config{
-		Functions: b.memory, Invoker: b.memory, Provisioner: b.memory, Keys: oneKey{}, Access: ownAccount{}, Identities: nobody{}, Region: testRegion,
+		Functions: b.memory, Invoker: b.memory, Provisioner: b.memory, Keys: oneKey{}, Access: ownAccount{}, Identities: nobody{}, URLs: nowhere{},
+		Region: testRegion,
 		Runtimes: []string{"python3.11", "nodejs20.x", "provided.al2023"}, Concurrency: 1000,
 		RuntimeVersion: func(string) string { return strings.Repeat("a", 64) },
 		Log:            slog.New(slog.NewTextHandler(&lockedWriter{w: b.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),

@@ -37,7 +37,7 @@ func (s *Server) lambdaHandlers() map[string]handler {
 	for _, some := range []map[string]handler{
 		s.functionHandlers(), s.versionHandlers(), s.aliasHandlers(), s.concurrencyHandlers(), s.permissionHandlers(),
 		s.eventInvokeHandlers(), s.layerHandlers(), s.settingHandlers(), s.tagHandlers(),
-		s.eventSourceHandlers(), s.codeSigningHandlers(),
+		s.eventSourceHandlers(), s.codeSigningHandlers(), s.urlHandlers(),
 	} {
 		maps.Copy(all, some)
 	}

@@ -89,6 +89,11 @@ type Config struct {
 	// Access decides what callers may do, Identities are who they are.
 	Access     Access
 	Identities Identities
+	// URLs finds functions by their URLs.
+	URLs URLIndex
+	// URLBase is what function URLs are below: a scheme, a domain and perhaps
+	// a port; http://localhost if empty.
+	URLBase string
 	// Logs is CloudWatch Logs; not served if nil.
 	Logs Logs
 	// Region is the one region served.
@@ -121,6 +126,7 @@ func (c *Config) validate() error {
 	}{
 		{c.Functions == nil, "Functions"}, {c.Invoker == nil, "Invoker"}, {c.Provisioner == nil, "Provisioner"},
 		{c.Keys == nil, "Keys"}, {c.Access == nil, "Access"}, {c.Identities == nil, "Identities"},
+		{c.URLs == nil, "URLs"},
 		{c.Region == "", "Region"}, {c.Concurrency <= 0, "Concurrency"}, {c.Log == nil, "Log"},
 	} {
 		if p.missing {
@@ -129,6 +135,12 @@ func (c *Config) validate() error {
 	}
 	if _, err := url.Parse(c.PublicURL); err != nil {
 		problems = append(problems, fmt.Errorf("api: config: PublicURL: %w", err))
+	}
+	if c.URLBase == "" {
+		c.URLBase = "http://localhost"
+	}
+	if _, err := readURLSite(c.URLBase, c.Region); err != nil {
+		problems = append(problems, fmt.Errorf("api: config: URLBase %q: %w", c.URLBase, err))
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -147,6 +159,7 @@ type Server struct {
 	encoder  *encoder
 	handlers map[string]handler
 	policies policyCache
+	site     urlSite
 }
 
 // New makes a server.
@@ -154,8 +167,13 @@ func New(c Config) (*Server, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
+	site, err := readURLSite(c.URLBase, c.Region)
+	if err != nil {
+		return nil, err
+	}
 	prepareOperations()
 	s := &Server{
+		site:     site,
 		cfg:      c,
 		verifier: sigv4.NewVerifier(c.Keys, c.Now),
 		router:   newRouter(operations),
@@ -172,6 +190,8 @@ type call struct {
 	op *operation
 	w  http.ResponseWriter
 	r  *http.Request
+	// viaURL says that the request is for a function URL and not for the API.
+	viaURL bool
 }
 
 // healthPath answers without authentication, for load balancers.
@@ -183,12 +203,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header()["X-Amzn-Requestid"] = []string{c.id}
 	defer func() {
 		fault := recover()
+		if fault == http.ErrAbortHandler { //nolint:errorlint // it is thrown as it is
+			panic(fault)
+		}
 		if fault != nil {
 			s.cfg.Log.LogAttrs(r.Context(), slog.LevelError, "panic in a handler", slog.String("requestId", c.id),
 				slog.Any("panic", fault), slog.String("stack", string(debug.Stack())))
 			s.fail(c, awserr.Internal())
 		}
 	}()
+	if place, ok := s.site.find(r); ok {
+		if err := s.serveURL(c, place); err != nil {
+			s.auditRefusal(c, err)
+			s.fail(c, err)
+		}
+		return
+	}
 	if r.URL.Path == healthPath && r.Method == http.MethodGet {
 		s.write(c, &answer{status: http.StatusOK, header: jsonHeader(), body: []byte(`{"status":"ok"}`)})
 		return
@@ -335,6 +365,7 @@ func (s *Server) write(c *call, a *answer) {
 		h["Content-Length"] = []string{strconv.Itoa(len(a.body))}
 	}
 	c.w.WriteHeader(a.status)
+	//nolint:gosec // a function's page is that of a site of its own
 	if _, err := c.w.Write(a.body); err != nil && len(a.body) > 0 {
 		s.cfg.Log.LogAttrs(c.r.Context(), slog.LevelDebug, "client went away before its answer",
 			slog.String("requestId", c.id), slog.Any("error", err))
@@ -354,9 +385,9 @@ func (s *Server) fail(c *call, err error) {
 	}
 	a := &answer{status: e.HTTPStatus(), header: jsonHeader()}
 	switch {
-	case speaksJSON(c):
+	case !c.viaURL && speaksJSON(c):
 		a = jsonError(e)
-	case speaksQuery(c):
+	case !c.viaURL && speaksQuery(c):
 		a.header.Set("Content-Type", "text/xml")
 		a.body = awsquery.Fault(e, c.id)
 	default:

@@ -13,6 +13,7 @@ import (
 
 // Settings is what the control plane does with small settings of functions.
 type Settings interface {
+	URLs
 	// SetEventInvoke stores what f makes of the present configuration: nil is
 	// none.
 	SetEventInvoke(ctx context.Context, account, name, qualifier string,

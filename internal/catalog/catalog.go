@@ -47,6 +47,8 @@ type Catalog struct {
 	// Layers are keyed by LayerKey, their versions by LayerVersionKey.
 	Layers        *table.Table[layer.Layer]
 	LayerVersions *table.Table[layer.Version]
+
+	urls urls
 }
 
 // Config is what a catalog needs.
@@ -59,7 +61,8 @@ type Config struct {
 
 // New makes a catalog; Start fills it.
 func New(cfg Config) *Catalog {
-	return &Catalog{
+	c := &Catalog{
+		urls: urls{of: make(map[string]urlOwner)},
 		Functions: table.New(table.Config[function.Record]{
 			Client: cfg.Client, Log: cfg.Log, Prefix: functionsPrefix, Check: checkFunction, WriteTimeout: cfg.WriteTimeout,
 		}),
@@ -79,6 +82,8 @@ func New(cfg Config) *Catalog {
 			Client: cfg.Client, Log: cfg.Log, Prefix: layerVersionsPrefix, Check: checkLayerVersion, WriteTimeout: cfg.WriteTimeout,
 		}),
 	}
+	c.Functions.Subscribe(c.urls.changed)
+	return c
 }
 
 // Start reads every record and then follows etcd until Stop.

@@ -44,6 +44,7 @@ func (a *app) up() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&cfg.Listen, "listen", cluster.DefaultListen, "address to serve at, HOST:PORT")
 	f.StringVar(&cfg.Region, "region", cluster.DefaultRegion, "AWS region to be")
+	f.StringVar(&cfg.URLDomain, "url-domain", cluster.DefaultURLDomain, "domain of function URLs, or its base behind a proxy: https://DOMAIN")
 	f.IntVar(&cfg.AccountConcurrency, "concurrency", 1000, "concurrent invokes of an account")
 	f.IntVar(&cfg.MemoryMB, "memory", 0, "MB of memory for all environments (default four fifths of the machine's)")
 	f.IntVar(&cfg.Pool, "pool", 2, "sandboxes kept booted ahead of demand per runtime; 0 keeps none")

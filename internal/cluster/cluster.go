@@ -300,6 +300,10 @@ func (h *Hearth) serve(listener net.Listener) error {
 	if err != nil {
 		return err
 	}
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		return err
+	}
 	logs, err := logsapi.New(logsapi.Config{Store: h.logs, Region: h.cfg.Region})
 	if err != nil {
 		return err
@@ -307,6 +311,7 @@ func (h *Hearth) serve(listener net.Listener) error {
 	handler, err := api.New(api.Config{
 		Logs: logs, KMS: h.kms,
 		Functions: h.control, Invoker: front, Provisioner: h.assignment, Keys: h.people, Access: h.people, Identities: h.people,
+		URLs: h.catalog, URLBase: h.cfg.urlBase(port),
 		Audit: h.audit.Record, Region: h.cfg.Region,
 		Runtimes: h.runtimes.Names(), RuntimeVersion: h.runtimeVersion,
 		Concurrency: h.cfg.AccountConcurrency, Log: h.cfg.Log,

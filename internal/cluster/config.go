@@ -29,6 +29,10 @@ type Config struct {
 	WebIdentity bool
 	// AuditData has the audit log keep allowed invokes and reads too.
 	AuditData bool
+	// URLDomain is the domain that function URLs are below: DOMAIN, which gets
+	// the port of Listen, or a base such as https://DOMAIN or
+	// https://DOMAIN:PORT where a proxy publishes them.
+	URLDomain string
 	// AccountConcurrency is the concurrency limit of an account.
 	AccountConcurrency int
 	// MemoryMB is what environments may use together; default four fifths of
@@ -69,7 +73,10 @@ type Config struct {
 	Fatal func(error)
 }
 
-var regionName = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
+var (
+	regionName = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
+	urlDomain  = regexp.MustCompile(`^(https?://)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[0-9]{1,5})?$`)
+)
 
 // fill sets defaults and reports every problem at once.
 func (c *Config) fill() error {
@@ -88,6 +95,12 @@ func (c *Config) fill() error {
 	}
 	if !regionName.MatchString(c.Region) {
 		problems = append(problems, fmt.Errorf("region %q does not look like one, for example %s", c.Region, DefaultRegion))
+	}
+	if c.URLDomain == "" {
+		c.URLDomain = DefaultURLDomain
+	}
+	if !urlDomain.MatchString(c.URLDomain) {
+		problems = append(problems, fmt.Errorf("URL domain %q: want DOMAIN or https://DOMAIN[:PORT], for example %s", c.URLDomain, DefaultURLDomain))
 	}
 	if c.AccountConcurrency == 0 {
 		c.AccountConcurrency = 1000
@@ -127,7 +140,22 @@ func (c *Config) fill() error {
 const (
 	DefaultListen = "127.0.0.1:4566"
 	DefaultRegion = "us-east-1"
+	// DefaultURLDomain is resolved to this machine by browsers, curl and most
+	// systems, with everything below it.
+	DefaultURLDomain = "localhost"
 )
+
+// urlBase is what function URLs are below, for a server at a port.
+func (c *Config) urlBase(port string) string {
+	if strings.Contains(c.URLDomain, "://") {
+		return c.URLDomain
+	}
+	base := "http://" + c.URLDomain
+	if !strings.Contains(c.URLDomain, ":") {
+		base += ":" + port
+	}
+	return base
+}
 
 // program finds one of Hearth's own programs: where the setting says, or
 // beside this program.

@@ -57,6 +57,14 @@ type URL struct {
 	LastModifiedTime time.Time `json:"lastModifiedTime"`
 }
 
+// Auth types and invoke modes of function URLs, in AWS's words. No invoke mode
+// is BUFFERED.
+const (
+	AuthNone   = "NONE"
+	AuthIAM    = "AWS_IAM"
+	ModeStream = "RESPONSE_STREAM"
+)
+
 // CORS is the cross-origin setting of a function URL. A nil list was not set.
 type CORS struct {
 	AllowCredentials *bool    `json:"allowCredentials,omitempty"`
@@ -65,6 +73,11 @@ type CORS struct {
 	AllowOrigins     []string `json:"allowOrigins,omitempty"`
 	ExposeHeaders    []string `json:"exposeHeaders,omitempty"`
 	MaxAge           *int     `json:"maxAge,omitempty"`
+}
+
+// IsZero says that nothing was set.
+func (c *CORS) IsZero() bool {
+	return c.AllowCredentials == nil && c.MaxAge == nil && len(c.AllowHeaders)+len(c.AllowMethods)+len(c.AllowOrigins)+len(c.ExposeHeaders) == 0
 }
 
 // Provisioned asks for environments that are initialised ahead.

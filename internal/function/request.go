@@ -86,3 +86,12 @@ type AliasUpdate struct {
 	Description *string
 	Weights     *map[string]float64
 }
+
+// URLUpdate asks the control plane to change a function URL. What is nil or
+// empty stays as it is.
+type URLUpdate struct {
+	AuthType   string
+	InvokeMode string
+	// CORS replaces the setting as a whole; one without any member removes it.
+	CORS *CORS
+}
