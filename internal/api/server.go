@@ -232,7 +232,8 @@ func (s *Server) serve(c *call) error {
 	if _, err := readBody(c, p, maxBody); err != nil {
 		return err
 	}
-	return awserr.New("NotImplementedException", "The service '%.64s' is not served by this version of Hearth; lambda, iam, sts, kms and logs are.", p.Scope.Service)
+	return awserr.New("NotImplementedException",
+		"The service '%.64s' is not served by this version of Hearth; lambda, iam, sts, kms and logs are.", p.Scope.Service)
 }
 
 // unauthenticated are the errors of requests of which nobody knows who sent

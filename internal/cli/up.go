@@ -50,6 +50,7 @@ func (a *app) up() *cobra.Command {
 	f.DurationVar(&cfg.IdleTimeout, "idle", 10*time.Minute, "how long an unused environment is kept")
 	f.DurationVar(&cfg.Lease, "lease", 2*time.Hour, "how long an environment lives at most")
 	f.DurationVar(&cfg.Drain, "drain", 30*time.Second, "how long a stop waits for invokes under way")
+	f.BoolVar(&cfg.WebIdentity, "web-identity", false, "ask identity providers that IAM knows for their keys (AssumeRoleWithWebIdentity)")
 	f.BoolVar(&cfg.AuditData, "audit-data", false, "have the audit log keep allowed invokes and reads too")
 	f.BoolVar(&cfg.Egress, "egress", false, "let functions reach the outside world (never this host or its networks)")
 	s3Flags(f, &cfg.S3, &s3Keys)

@@ -154,7 +154,12 @@ func (h *Hearth) openIdentities(ctx context.Context) (err error) {
 		return err
 	}
 	h.stopLast(h.audit.Stop)
+	tokens, err := h.webTokens()
+	if err != nil {
+		return err
+	}
 	h.people, err = iam.New(iam.Config{
+		Tokens: tokens,
 		Audit:  h.audit.Record,
 		Client: h.etcd.Client(), Sealer: h.keyring, Log: h.cfg.Log,
 		Root: iam.Root{Account: h.creds.AccountID, AccessKeyID: h.creds.AccessKeyID, Secret: h.creds.SecretAccessKey},

@@ -24,6 +24,9 @@ type Config struct {
 	// Listen is HOST:PORT; port 0 takes a free one.
 	Listen string
 	Region string
+	// WebIdentity has tokens of identity providers believed, whose keys are
+	// fetched from them.
+	WebIdentity bool
 	// AuditData has the audit log keep allowed invokes and reads too.
 	AuditData bool
 	// AccountConcurrency is the concurrency limit of an account.

@@ -26,7 +26,7 @@ type WebTokens interface {
 // signed: all that counts is in the token.
 func assumeWithWebIdentity(ctx context.Context, s *Service, c *call) (any, error) {
 	if s.cfg.Tokens == nil {
-		return nil, awserr.New("NotImplementedException", "This Hearth asks no identity providers.")
+		return nil, awserr.New("NotImplementedException", "This Hearth asks no identity providers. Start it with --web-identity.")
 	}
 	life, err := c.checkAssume()
 	if err != nil {

@@ -16,7 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 LAYER = "boto3-layer"
-FUNCTION = "boto3-with-layer"
+FUNCTION = "layered-by-boto3"
 QUICK = {"Delay": 1, "MaxAttempts": 180}
 
 client = boto3.client("lambda", config=Config(retries={"total_max_attempts": 1}))
