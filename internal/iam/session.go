@@ -121,7 +121,7 @@ func (s *Service) open(ctx context.Context, id, token string) (*session, error) 
 	}
 	version, rest, _ := strings.Cut(token, ".")
 	account, text, _ := strings.Cut(rest, ".")
-	sealed, err := base64.RawURLEncoding.DecodeString(text)
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || version != tokenVersion || len(token) > maxToken || !isAccount(account) {
 		return nil, sigv4.ErrUnknownKey
 	}
