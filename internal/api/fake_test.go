@@ -284,7 +284,7 @@ func start(t testing.TB, change ...func(*Config)) *bench {
 	var err error
 	cfg := Config{
 		Functions: b.memory, Invoker: b.memory, Provisioner: b.memory, Keys: oneKey{}, Access: ownAccount{}, Identities: nobody{}, URLs: nowhere{},
-		Region: testRegion,
+		Region:   testRegion,
 		Runtimes: []string{"python3.11", "nodejs20.x", "provided.al2023"}, Concurrency: 1000,
 		RuntimeVersion: func(string) string { return strings.Repeat("a", 64) },
 		Log:            slog.New(slog.NewTextHandler(&lockedWriter{w: b.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),

@@ -344,7 +344,7 @@ func TestURLPresigned(t *testing.T) {
 	id := urlID(t, s.createURL("hi", "", types.FunctionUrlAuthTypeAwsIam).FunctionUrl)
 	link := func(life time.Duration, at time.Time) *http.Request {
 		scope := sigv4.Scope{Date: at.Format("20060102"), Region: region, Service: "lambda"}
-		signed, err := sigv4.Presign(t.Context(), s.request("GET", id, "/x?a=1", ""), key, secret, scope, at, life)
+		signed, err := sigv4.Presign(t.Context(), s.request("GET", id, "/x?a=1", ""), aws.Credentials{AccessKeyID: key, SecretAccessKey: secret}, scope, at, life)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -166,7 +166,8 @@ func lifeWithCLI(t *testing.T, c *awsCLI, name string) {
 	lambda("delete-function", "--function-name", name)
 	for _, want := range [][]string{
 		{"get-function", "An error occurred (ResourceNotFoundException) when calling the GetFunction operation", ": Function not found: " + arn, "--function-name", name},
-		{"list-layers", "An error occurred (NotImplementedException) when calling the ListLayers operation", ": ListLayers is not supported yet by this version of Hearth."},
+		{"invoke-async", "An error occurred (NotImplementedException) when calling the InvokeAsync operation", ": InvokeAsync is not supported yet by this version of Hearth.",
+			"--function-name", name, "--invoke-args", "out.json"},
 	} {
 		out, err := c.run(t, append([]string{"lambda", want[0]}, want[3:]...)...)
 		if err == nil || !strings.Contains(out, want[1]) || !strings.Contains(out, want[2]) {

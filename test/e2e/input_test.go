@@ -84,9 +84,9 @@ func TestBadInput(t *testing.T) {
 			"Lambda was unable to configure your environment variables because the environment variables you have provided contains reserved keys that are currently not supported for modification. Reserved keys used in this request: AWS_REGION"},
 		{"no code", func(in *lambda.CreateFunctionInput) { in.Code = &types.FunctionCode{} }, param, "Please provide a source for function code."},
 		{"layers", func(in *lambda.CreateFunctionInput) {
-			in.Layers = []string{"arn:aws:lambda:us-east-1:123456789012:layer:l:1"}
+			in.Layers = []string{"arn:aws:lambda:us-east-1:000000000000:layer:none:1"}
 		}, param,
-			"Layers is not supported yet by this version of Hearth. Leave it out."},
+			"Layer version arn:aws:lambda:us-east-1:000000000000:layer:none:1 does not exist."},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
