@@ -2,8 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +13,8 @@ import (
 	"runtime/debug"
 	"strconv"
 	"time"
+
+	"github.com/google/uuid"
 
 	"hearth/internal/audit"
 	"hearth/internal/awserr"
@@ -199,7 +199,7 @@ const healthPath = "/_hearth/health"
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{id: newRequestID(), w: w, r: r}
+	c := &call{id: uuid.NewString(), w: w, r: r}
 	w.Header()["X-Amzn-Requestid"] = []string{c.id}
 	defer func() {
 		fault := recover()
@@ -409,20 +409,4 @@ func (c *call) operation() string {
 		return c.op.name
 	}
 	return c.r.Method + " " + clip(c.r.URL.Path)
-}
-
-// newRequestID returns a UUID of version 4.
-func newRequestID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	var s [36]byte
-	hex.Encode(s[:8], b[:4])
-	hex.Encode(s[9:13], b[4:6])
-	hex.Encode(s[14:18], b[6:8])
-	hex.Encode(s[19:23], b[8:10])
-	hex.Encode(s[24:], b[10:])
-	s[8], s[13], s[18], s[23] = '-', '-', '-', '-'
-	return string(s[:])
 }

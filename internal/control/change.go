@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"hearth/internal/catalog"
 	"hearth/internal/function"
 	"hearth/internal/table"
@@ -50,13 +52,7 @@ func (s *Service) changeVersion(ctx context.Context, t target, f table.Edit[func
 }
 
 // newRevisionID returns a random UUID, the form AWS gives revision ids.
-func newRevisionID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails: it ends the program instead
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
+func newRevisionID() string { return uuid.NewString() }
 
 // newUID returns what tells a function from all others of its name.
 func newUID() string {

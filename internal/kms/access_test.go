@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/google/uuid"
 
 	"hearth/internal/awserr"
 	"hearth/internal/policy"
@@ -32,7 +33,7 @@ func TestOtherAccountsReachNothing(t *testing.T) {
 		case "CreateKey", "ListKeys", "GenerateRandom": // have no key
 			continue
 		}
-		for _, arn := range []string{k.arn(), keyARN(region, account, newID())} {
+		for _, arn := range []string{k.arn(), keyARN(region, account, uuid.NewString())} {
 			body := fmt.Sprintf(`{"KeyId":%q,"TargetKeyId":%q,"AliasName":"alias/x","Plaintext":"eA==","CiphertextBlob":%q,"KeySpec":"AES_256","Policy":%q,
 				"DestinationKeyId":%q,"Description":"x","Tags":[]}`, arn, arn, text, defaultPolicy(account), theirs.arn())
 			if name == "DeleteAlias" {
@@ -119,7 +120,7 @@ func TestKeyPolicies(t *testing.T) {
 		{"callers of the account", statement("Allow", "*", "kms:Encrypt", `{"StringEquals":{"kms:CallerAccount":"`+account+`"}}`), true, true, false},
 		{"through Lambda only", statement("Allow", "*", "kms:*", `{"StringEquals":{"kms:ViaService":"lambda.us-east-1.amazonaws.com"}}`), false, false, false},
 	} {
-		k := b.newKey(account, newID(), managedByCustomer, b.clock.Now())
+		k := b.newKey(account, uuid.NewString(), managedByCustomer, b.clock.Now())
 		k.Policy = tt.policy
 		var err error
 		if k.Materials, err = b.nextMaterial(t.Context(), k, b.clock.Now(), false); err != nil {

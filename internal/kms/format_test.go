@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -76,7 +77,7 @@ func TestBadRecordsAreRefused(t *testing.T) {
 	}
 	for name, f := range map[string]func(k *key){
 		"another account": func(k *key) { k.Account = other },
-		"another id":      func(k *key) { k.ID = newID() },
+		"another id":      func(k *key) { k.ID = uuid.NewString() },
 		"manager":         func(k *key) { k.Manager = "x" },
 		"state":           func(k *key) { k.State = "x" },
 		"no date":         func(k *key) { k.State = pendingDeletion },
@@ -97,7 +98,7 @@ func TestBadRecordsAreRefused(t *testing.T) {
 }
 
 func FuzzReadHeader(f *testing.F) {
-	f.Add(append(header{account, newID(), 7}.append(nil), make([]byte, overhead-headerSize)...))
+	f.Add(append(header{account, uuid.NewString(), 7}.append(nil), make([]byte, overhead-headerSize)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, ok := readHeader(b)
 		if ok && !bytes.Equal(h.append(nil), b[:headerSize]) {

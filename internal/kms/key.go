@@ -1,9 +1,7 @@
 package kms
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/google/uuid"
 
 	"hearth/internal/keyring"
 	"hearth/internal/table"
@@ -130,28 +130,15 @@ func materialBinding(account, id string, version uint32) keyring.Binding {
 	return keyring.Binding{Account: account, Purpose: "kms-key-material", Record: id + "/" + strconv.FormatUint(uint64(version), 10)}
 }
 
-// newID returns a random UUID.
-func newID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails: it ends the program instead
-	b[6] = b[6]&0x0f | 0x40
-	return uuid(b)
-}
-
 // managedID is the id of the key that a service of AWS has in an account. It
 // follows from their names, so that two who make it at once make the same.
 func managedID(region, account, service string) string {
 	sum := sha256.Sum256([]byte("hearth managed key\x00" + region + "\x00" + account + "\x00" + service))
-	var b [16]byte
-	copy(b[:], sum[:])
-	b[6] = b[6]&0x0f | 0x80 // version 8: made in a way of one's own
-	return uuid(b)
-}
-
-func uuid(b [16]byte) string {
-	b[8] = b[8]&0x3f | 0x80
-	s := hex.EncodeToString(b[:])
-	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
+	var id uuid.UUID
+	copy(id[:], sum[:])
+	id[6] = id[6]&0x0f | 0x80 // version 8: made in a way of one's own
+	id[8] = id[8]&0x3f | 0x80
+	return id.String()
 }
 
 // metadata is AWS's KeyMetadata.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
+
 	"hearth/internal/awserr"
 )
 
@@ -81,7 +83,7 @@ func createKey(_ context.Context, c *call, in *createKeyInput) (*request, error)
 	for name, value := range tags {
 		access.Conditions["aws:RequestTag/"+name] = value
 	}
-	k := c.s.newKey(c.AccountID, newID(), managedByCustomer, c.now)
+	k := c.s.newKey(c.AccountID, uuid.NewString(), managedByCustomer, c.now)
 	k.Description, k.Policy, k.Tags = in.Description, policy, tags
 	var check *lockout
 	if in.Policy != nil && !in.Bypass {

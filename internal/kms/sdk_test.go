@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/google/uuid"
 
 	"hearth/internal/etcd"
 	"hearth/internal/keyring"
@@ -301,7 +302,7 @@ func TestAliases(t *testing.T) {
 	wantError(t, alias("alias/aws/x", k1.ID), "NotAuthorizedException", "")
 	wantError(t, alias("alias/"+strings.Repeat("x", 256), k1.ID), "ValidationException", "256")
 	wantError(t, alias("alias/x", "alias/team/1"), "ValidationException", "Aliases must refer to keys")
-	wantError(t, alias("alias/x", newID()), "NotFoundException", "does not exist")
+	wantError(t, alias("alias/x", uuid.NewString()), "NotFoundException", "does not exist")
 	wantError(t, alias("alias/x", theirs.arn()), "AccessDeniedException", "")
 
 	name := "alias/team/3"
