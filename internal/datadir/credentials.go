@@ -1,7 +1,6 @@
 package datadir
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+
+	"hearth/internal/awsid"
 )
 
 // Credentials are the root keys of the one account.
@@ -18,15 +19,7 @@ type Credentials struct {
 	SecretAccessKey string `json:"secretAccessKey"`
 }
 
-const (
-	accountID = "000000000000"
-	// The alphabets and lengths are those of AWS's keys, as tools check them.
-	keyPrefix      = "AKIA"
-	keyAlphabet    = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-	keyRandom      = 16
-	secretAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-	secretLength   = 40
-)
+const accountID = "000000000000"
 
 var (
 	accountPattern = regexp.MustCompile(`^[0-9]{12}$`)
@@ -41,11 +34,8 @@ func (d *Dir) Credentials() (Credentials, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return c, err
 	}
-	c = Credentials{
-		AccountID:       accountID,
-		AccessKeyID:     keyPrefix + randomText(keyAlphabet, keyRandom),
-		SecretAccessKey: randomText(secretAlphabet, secretLength),
-	}
+	c = Credentials{AccountID: accountID}
+	c.AccessKeyID, c.SecretAccessKey = awsid.AccessKey(awsid.LongLived)
 	b, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
 		return Credentials{}, fmt.Errorf("credentials: %w", err)
@@ -97,15 +87,4 @@ func credentialsError(name string, err error) error {
 
 func damagedCredentials(name, what string) error {
 	return fmt.Errorf("%s: %w: %s; restore it from a backup, or remove it to have new keys made at the next start", name, ErrDamaged, what)
-}
-
-// randomText returns n letters of an alphabet whose size divides 256, so that
-// every letter is equally likely.
-func randomText(alphabet string, n int) string {
-	b := make([]byte, n)
-	rand.Read(b) // never fails: it ends the program instead
-	for i, c := range b {
-		b[i] = alphabet[int(c)%len(alphabet)]
-	}
-	return string(b)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hearth/internal/awserr"
+	"hearth/internal/awsid"
 	"hearth/internal/awsquery"
 	"hearth/internal/policy"
 )
@@ -37,9 +38,9 @@ func (s *Service) CreateAccount(ctx context.Context, name string) (Account, Root
 	if !accountName.MatchString(name) {
 		return Account{}, RootKey{}, awserr.New("InvalidInput", "An account's name has 1 to 50 printable ASCII characters.")
 	}
-	id := text(12, "0123456789012345")
+	id := awsid.Account()
 	for s.hasAccount(id) {
-		id = text(12, "0123456789012345")
+		id = awsid.Account()
 	}
 	k, secret, err := s.newKey(ctx, id)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"hearth/internal/awsid"
 	"hearth/internal/keyring"
 	"hearth/internal/policy"
 	"hearth/internal/sigv4"
@@ -98,8 +99,8 @@ func (s *Service) openSecret(ctx context.Context, account string, k *accessKey) 
 
 // newKey makes an access key; its secret is returned and not kept.
 func (s *Service) newKey(ctx context.Context, account string) (k accessKey, secret string, err error) {
-	k = accessKey{ID: newID(keyPrefix, keyLength), Active: true, Created: s.now()}
-	secret = newSecret()
+	k = accessKey{Active: true, Created: s.now()}
+	k.ID, secret = awsid.AccessKey(awsid.LongLived)
 	if k.Secret, err = s.cfg.Sealer.Seal(ctx, keyBinding(account, k.ID), []byte(secret)); err != nil {
 		return k, "", fmt.Errorf("iam: seal a secret: %w", err)
 	}

@@ -3,6 +3,8 @@ package iam
 import (
 	"strings"
 	"time"
+
+	"hearth/internal/awsid"
 )
 
 // awsManaged are AWS's managed policies that Lambda's users name, with their
@@ -84,7 +86,7 @@ func pad(name string) string {
 			b.WriteRune(c)
 		}
 	}
-	return b.String()[:idLength-len(policyPrefix)]
+	return b.String()[:awsid.UniqueLength-len(policyPrefix)]
 }
 
 // managedByARN finds a managed policy, AWS's or an account's own.

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"hearth/internal/awserr"
+	"hearth/internal/awsid"
 	"hearth/internal/awsquery"
 	"hearth/internal/policy"
 	"hearth/internal/table"
@@ -150,7 +151,7 @@ func createPolicy(ctx context.Context, s *Service, c *call) (any, error) {
 	}
 	now := s.now()
 	m := &managed{
-		Account: c.account(), Name: name, Path: path, ID: newID(policyPrefix, idLength), Description: c.Get("Description"),
+		Account: c.account(), Name: name, Path: path, ID: awsid.Unique(policyPrefix), Description: c.Get("Description"),
 		Created: now, Updated: now, Tags: c.tags(), Default: "v1", Last: 1,
 		Versions: []policyVersion{{ID: "v1", Document: text, Created: now}},
 	}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"hearth/internal/awserr"
+	"hearth/internal/awsid"
 	"hearth/internal/awsquery"
 	"hearth/internal/policy"
 	"hearth/internal/table"
@@ -132,7 +133,7 @@ func createRole(ctx context.Context, s *Service, c *call) (any, error) {
 		return nil, err
 	}
 	r := &role{
-		entity: entity{Account: c.account(), Name: name, Path: path, ID: newID(rolePrefix, idLength), Created: s.now(), Tags: c.tags()},
+		entity: entity{Account: c.account(), Name: name, Path: path, ID: awsid.Unique(rolePrefix), Created: s.now(), Tags: c.tags()},
 		Trust:  trust, Pins: pins, MaxSession: life, Description: c.Get("Description"),
 	}
 	if err := checkTags(r.Tags); err != nil {
@@ -258,7 +259,7 @@ func (s *Service) makeDefaultRole(ctx context.Context, accountID string) error {
 	}
 	r := &role{
 		entity: entity{
-			Account: accountID, Name: DefaultRole, Path: "/", ID: newID(rolePrefix, idLength), Created: s.now(),
+			Account: accountID, Name: DefaultRole, Path: "/", ID: awsid.Unique(rolePrefix), Created: s.now(),
 			Attached: []string{"arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"},
 		},
 		Trust: lambdaTrust, MaxSession: defaultSession, Description: "For functions that need nothing but their logs.",

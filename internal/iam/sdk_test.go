@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
+	"hearth/internal/awsid"
 	"hearth/internal/policy"
 )
 
@@ -232,7 +233,7 @@ func TestPages(t *testing.T) {
 		if i%2 == 1 {
 			path = "/odd/"
 		}
-		r := &role{entity: entity{Account: testAccount, Name: fmt.Sprintf("R%04d", i), Path: path, ID: newID(rolePrefix, idLength), Created: b.now()}, Trust: lambdaTrust, MaxSession: 3600}
+		r := &role{entity: entity{Account: testAccount, Name: fmt.Sprintf("R%04d", i), Path: path, ID: awsid.Unique(rolePrefix), Created: b.now()}, Trust: lambdaTrust, MaxSession: 3600}
 		if _, err := b.addRole(ctx, r); err != nil {
 			t.Fatal(err)
 		}

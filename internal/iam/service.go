@@ -2,7 +2,6 @@ package iam
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,17 +22,10 @@ const (
 	userPrefix   = "AIDA"
 	rolePrefix   = "AROA"
 	policyPrefix = "ANPA"
-	// keyPrefix and sessionPrefix begin access keys: AWS's tools tell
-	// long-lived from session keys by them.
-	keyPrefix     = "AKIA"
-	sessionPrefix = "ASIA"
 
 	// awsAccount owns AWS's managed policies; no real account has its form.
 	awsAccount    = "aws"
 	accountRecord = "account"
-
-	idLength  = 21
-	keyLength = 20
 
 	// decisions is how many decisions are remembered.
 	decisions = 16 << 10
@@ -196,26 +188,3 @@ func (s *Service) Stop() {
 
 // now is the time as IAM shows it, in seconds.
 func (s *Service) now() time.Time { return s.cfg.Clock().UTC().Truncate(time.Second) }
-
-// letters are those of AWS's ids: base 32.
-const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
-
-// newID returns a random id with a prefix; AWS's have 21 characters, access keys 20.
-func newID(prefix string, length int) string {
-	return prefix + text(length-len(prefix), letters)
-}
-
-// newSecret returns a random secret of AWS's form: 40 characters.
-func newSecret() string {
-	return text(40, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
-}
-
-// text returns n random characters; the alphabet's length divides 256.
-func text(n int, alphabet string) string {
-	b := make([]byte, n)
-	rand.Read(b) // never fails: it ends the program instead
-	for i := range b {
-		b[i] = alphabet[int(b[i])%len(alphabet)]
-	}
-	return string(b)
-}

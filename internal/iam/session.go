@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"hearth/internal/awserr"
+	"hearth/internal/awsid"
 	"hearth/internal/keyring"
 	"hearth/internal/policy"
 	"hearth/internal/sigv4"
@@ -93,7 +94,7 @@ func sessionBinding(account, id string) keyring.Binding {
 
 // issue makes a session's keys.
 func (s *Service) issue(ctx context.Context, c session, life time.Duration) (Credentials, error) {
-	c.AccessKeyID, c.Secret = newID(sessionPrefix, keyLength), newSecret()
+	c.AccessKeyID, c.Secret = awsid.AccessKey(awsid.Session)
 	c.Issued = s.now()
 	c.Expires = c.Issued.Add(life)
 	plain, err := json.Marshal(c) //nolint:gosec // it is sealed right away

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"hearth/internal/awserr"
+	"hearth/internal/awsid"
 	"hearth/internal/awsquery"
 	"hearth/internal/policy"
 	"hearth/internal/table"
@@ -153,7 +154,7 @@ func createUser(ctx context.Context, s *Service, c *call) (any, error) {
 		return nil, err
 	}
 	u := &user{entity: entity{
-		Account: c.account(), Name: name, Path: path, ID: newID(userPrefix, idLength), Created: s.now(), Tags: c.tags(),
+		Account: c.account(), Name: name, Path: path, ID: awsid.Unique(userPrefix), Created: s.now(), Tags: c.tags(),
 	}}
 	if err := checkTags(u.Tags); err != nil {
 		return nil, err
