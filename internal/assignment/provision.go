@@ -34,10 +34,7 @@ func (s *Service) provision(old, now *function.Record) {
 			continue
 		}
 		for qualifier := range r.Provisioned {
-			version := qualifier
-			if a := r.Aliases[qualifier]; a != nil {
-				version = a.Version
-			}
+			version := r.VersionOf(qualifier)
 			if v, ok := s.cfg.Functions.Version(r.Account, r.Name, version); ok {
 				n := 0
 				if now != nil {

@@ -134,7 +134,7 @@ func (s *Service) mustHave(r *function.Record, a *function.Alias) (ops []table.O
 			continue
 		}
 		if _, ok := s.cfg.Catalog.Version(r.Account, r.Name, v); !ok {
-			return nil, awserr.New("ResourceNotFoundException", "Function not found: %s:%s", r.ARN(), v)
+			return nil, s.notQualified(r.Account, r.Name, v)
 		}
 		ops = append(ops, s.cfg.Catalog.Versions.Exists(catalog.VersionKey(r.Account, r.Name, v)))
 	}
@@ -174,15 +174,14 @@ func staleRevision() error {
 		"Call the GetFunction/GetAlias API to retrieve the latest Revision Id")
 }
 
-// qualified are the parts of what is attached that belong to one qualifier.
-func qualified(a *function.Attached) []interface {
+// perQualifier is a part of what is attached that is kept by qualifier.
+type perQualifier interface {
 	has(qualifier string) bool
 	drop(qualifier string)
-} {
-	return []interface {
-		has(qualifier string) bool
-		drop(qualifier string)
-	}{
+}
+
+func qualified(a *function.Attached) []perQualifier {
+	return []perQualifier{
 		byQualifier[function.Policy](a.Policies), byQualifier[function.URL](a.URLs), byQualifier[function.Provisioned](a.Provisioned),
 		byQualifier[function.EventInvoke](a.EventInvoke), byQualifier[function.RuntimeRule](a.RuntimeRules),
 	}

@@ -15,7 +15,7 @@ const minUnreserved = 100
 func (s *Service) Reserve(ctx context.Context, account, name string, reserved *int) error {
 	_, err := s.aside(ctx, account, name, func(next *function.Record) error {
 		if reserved != nil {
-			if n := provisionedTotal(next); *reserved < n {
+			if n := next.ProvisionedTotal(); *reserved < n {
 				return awserr.New("InvalidParameterValueException",
 					"ReservedConcurrentExecutions %d should not be lower than function's total provisioned concurrency [%d].", *reserved, n)
 			}
@@ -37,7 +37,7 @@ func (s *Service) Provision(ctx context.Context, account, name, qualifier string
 			next.Provisioned = make(map[string]*function.Provisioned)
 		}
 		next.Provisioned[qualifier] = &function.Provisioned{Requested: n, LastModified: s.now()}
-		if next.Reserved != nil && provisionedTotal(next) > *next.Reserved {
+		if next.Reserved != nil && next.ProvisionedTotal() > *next.Reserved {
 			return awserr.New("InvalidParameterValueException",
 				"Requested Provisioned Concurrency should not be greater than the reservedConcurrentExecution for function")
 		}
@@ -59,33 +59,20 @@ func (s *Service) Unprovision(ctx context.Context, account, name, qualifier stri
 }
 
 func (s *Service) checkProvisionable(r *function.Record, qualifier string) error {
-	version := qualifier
-	if a := r.Aliases[qualifier]; a != nil {
-		version = a.Version
-	} else if _, ok := s.cfg.Catalog.Version(r.Account, r.Name, version); !ok {
-		return awserr.New("ResourceNotFoundException", "Function not found: %s:%s", r.ARN(), qualifier)
+	version := r.VersionOf(qualifier)
+	if !s.hasTarget(r, qualifier) {
+		return s.notQualified(r.Account, r.Name, qualifier)
 	}
 	if version == function.LatestVersion {
 		return awserr.New("InvalidParameterValueException", "Provisioned Concurrency Configs cannot be applied to unpublished function versions.")
 	}
 	for other := range r.Provisioned {
-		if other == qualifier {
-			continue
-		}
-		if a := r.Aliases[other]; other == version || a != nil && a.Version == version {
+		if other != qualifier && r.VersionOf(other) == version {
 			return awserr.New("ResourceConflictException",
 				"Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version")
 		}
 	}
 	return nil
-}
-
-func provisionedTotal(r *function.Record) int {
-	n := 0
-	for _, p := range r.Provisioned {
-		n += p.Requested
-	}
-	return n
 }
 
 // aside changes what a function sets aside, unless too little of the account's

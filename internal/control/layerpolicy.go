@@ -2,8 +2,6 @@ package control
 
 import (
 	"context"
-	"errors"
-	"slices"
 
 	"hearth/internal/awserr"
 	"hearth/internal/catalog"
@@ -28,21 +26,7 @@ func (s *Service) LayerPolicy(_ context.Context, account, name string, number in
 // the statement and the policy's new revision.
 func (s *Service) PermitLayer(ctx context.Context, account, name string, number int64, revisionID string, p policy.Permission,
 ) (added policy.Statement, revision string, err error) {
-	v, err := s.changeLayerPolicy(ctx, account, name, number, revisionID, func(arn string, now []policy.Statement) ([]policy.Statement, error) {
-		p.Resource = arn
-		var err error
-		if added, err = p.Statement(); err != nil {
-			if errors.Is(err, policy.ErrPrincipal) {
-				return nil, awserr.New("InvalidParameterValueException", "%s", policy.ErrPrincipal.Error())
-			}
-			return nil, err
-		}
-		if slices.ContainsFunc(now, func(st policy.Statement) bool { return st.Sid == p.StatementID }) {
-			return nil, awserr.New("ResourceConflictException",
-				"The statement id (%s) provided already exists. Please provide a new statement id, or remove the existing statement.", p.StatementID)
-		}
-		return append(now, added), nil
-	})
+	v, err := s.changeLayerPolicy(ctx, account, name, number, revisionID, permit(p, &added))
 	if err != nil {
 		return added, "", err
 	}
@@ -51,21 +35,13 @@ func (s *Service) PermitLayer(ctx context.Context, account, name string, number 
 
 // ForbidLayer removes a statement from the policy of a layer's version.
 func (s *Service) ForbidLayer(ctx context.Context, account, name string, number int64, revisionID, statementID string) error {
-	_, err := s.changeLayerPolicy(ctx, account, name, number, revisionID, func(_ string, now []policy.Statement) ([]policy.Statement, error) {
-		next := slices.DeleteFunc(now, func(st policy.Statement) bool { return st.Sid == statementID })
-		if len(next) == len(now) {
-			return nil, awserr.New("ResourceNotFoundException", "Statement %s is not found in resource policy.", statementID)
-		}
-		return next, nil
-	})
+	_, err := s.changeLayerPolicy(ctx, account, name, number, revisionID, forbid(statementID))
 	return err
 }
 
 // changeLayerPolicy stores what f makes of the statements of a version's
 // policy; none remove it.
-func (s *Service) changeLayerPolicy(ctx context.Context, account, name string, number int64, revisionID string,
-	f func(arn string, now []policy.Statement) ([]policy.Statement, error),
-) (*layer.Version, error) {
+func (s *Service) changeLayerPolicy(ctx context.Context, account, name string, number int64, revisionID string, f statementEdit) (*layer.Version, error) {
 	next, err := s.cfg.Catalog.LayerVersions.Change(ctx, catalog.LayerVersionKey(account, name, number), func(now *layer.Version) (*layer.Version, error) {
 		if now == nil {
 			return nil, s.noLayerVersion(account, name, number)

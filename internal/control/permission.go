@@ -16,37 +16,51 @@ const maxPolicy = 20 << 10
 // policyID is the Id of the policies that statements are added to.
 const policyID = "default"
 
-// Permit adds a statement to the resource policy of a function, or of the
-// alias or version that the qualifier names. It returns the statement.
-func (s *Service) Permit(ctx context.Context, account, name, qualifier, revisionID string, p policy.Permission) (policy.Statement, error) {
-	var added policy.Statement
-	err := s.changePolicy(ctx, account, name, qualifier, revisionID, func(arn string, now []policy.Statement) ([]policy.Statement, error) {
+// statementEdit makes of the statements of a policy, which is that of the
+// resource of an ARN, those that it is to have.
+type statementEdit func(arn string, now []policy.Statement) ([]policy.Statement, error)
+
+// permit adds the statement of a permission, which is stored in added.
+func permit(p policy.Permission, added *policy.Statement) statementEdit {
+	return func(arn string, now []policy.Statement) ([]policy.Statement, error) {
 		p.Resource = arn
-		var err error
-		if added, err = p.Statement(); err != nil {
-			if errors.Is(err, policy.ErrPrincipal) {
-				return nil, awserr.New("InvalidParameterValueException", "%s", policy.ErrPrincipal.Error())
-			}
+		made, err := p.Statement()
+		if errors.Is(err, policy.ErrPrincipal) {
+			return nil, awserr.New("InvalidParameterValueException", "%s", policy.ErrPrincipal.Error())
+		}
+		if err != nil {
 			return nil, err
 		}
 		if slices.ContainsFunc(now, func(st policy.Statement) bool { return st.Sid == p.StatementID }) {
 			return nil, awserr.New("ResourceConflictException",
 				"The statement id (%s) provided already exists. Please provide a new statement id, or remove the existing statement.", p.StatementID)
 		}
-		return append(now, added), nil
-	})
-	return added, err
+		*added = made
+		return append(now, made), nil
+	}
 }
 
-// Forbid removes a statement from a resource policy.
-func (s *Service) Forbid(ctx context.Context, account, name, qualifier, revisionID, statementID string) error {
-	return s.changePolicy(ctx, account, name, qualifier, revisionID, func(_ string, now []policy.Statement) ([]policy.Statement, error) {
+// forbid removes a statement.
+func forbid(statementID string) statementEdit {
+	return func(_ string, now []policy.Statement) ([]policy.Statement, error) {
 		next := slices.DeleteFunc(now, func(st policy.Statement) bool { return st.Sid == statementID })
 		if len(next) == len(now) {
 			return nil, awserr.New("ResourceNotFoundException", "Statement %s is not found in resource policy.", statementID)
 		}
 		return next, nil
-	})
+	}
+}
+
+// Permit adds a statement to the resource policy of a function, or of the
+// alias or version that the qualifier names. It returns the statement.
+func (s *Service) Permit(ctx context.Context, account, name, qualifier, revisionID string, p policy.Permission) (added policy.Statement, err error) {
+	err = s.changePolicy(ctx, account, name, qualifier, revisionID, permit(p, &added))
+	return added, err
+}
+
+// Forbid removes a statement from a resource policy.
+func (s *Service) Forbid(ctx context.Context, account, name, qualifier, revisionID, statementID string) error {
+	return s.changePolicy(ctx, account, name, qualifier, revisionID, forbid(statementID))
 }
 
 // PutPolicy replaces a whole resource policy. An empty document removes it.
@@ -98,9 +112,7 @@ func (s *Service) Policy(_ context.Context, account, name, qualifier string) (*f
 }
 
 // changePolicy stores what f makes of the statements of a policy; none remove it.
-func (s *Service) changePolicy(ctx context.Context, account, name, qualifier, revisionID string,
-	f func(arn string, now []policy.Statement) ([]policy.Statement, error),
-) error {
+func (s *Service) changePolicy(ctx context.Context, account, name, qualifier, revisionID string, f statementEdit) error {
 	_, err := s.attach(ctx, account, name, func(r *function.Record) error {
 		if err := s.checkPolicyOwner(r, qualifier); err != nil {
 			return err
@@ -159,11 +171,8 @@ func (s *Service) checkPolicyOwner(r *function.Record, qualifier string) error {
 	if qualifier == function.LatestVersion {
 		return awserr.New("InvalidParameterValueException", "We currently do not support adding policies for $LATEST.")
 	}
-	if qualifier == "" || r.Aliases[qualifier] != nil {
-		return nil
-	}
-	if _, ok := s.cfg.Catalog.Version(r.Account, r.Name, qualifier); !ok {
-		return awserr.New("ResourceNotFoundException", "Function not found: %s:%s", r.ARN(), qualifier)
+	if qualifier != "" && !s.hasTarget(r, qualifier) {
+		return s.notQualified(r.Account, r.Name, qualifier)
 	}
 	return nil
 }

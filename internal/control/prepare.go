@@ -12,8 +12,7 @@ import (
 	"hearth/internal/table"
 )
 
-// retryDelay is the pause before a preparation whose result could not be
-// stored is tried again.
+// retryDelay is the pause before what has failed is tried again.
 const retryDelay = time.Second
 
 // errSuperseded says that what was prepared is not wanted any more.
@@ -24,23 +23,10 @@ func needsPreparing(r *function.Record) bool {
 }
 
 func (s *Service) prepareLoop(ctx context.Context) {
-	for {
-		t, ok := s.queue.next()
-		if !ok {
-			return
-		}
-		err := s.prepare(ctx, t)
-		if err != nil && ctx.Err() == nil {
-			s.cfg.Log.LogAttrs(ctx, slog.LevelError, "control: cannot store a preparation's result, trying again",
-				slog.String("account", t.account), slog.String("function", t.name), slog.String("version", t.version), slog.Any("error", err))
-			select {
-			case <-ctx.Done():
-			case <-time.After(retryDelay):
-			}
-			s.queue.add(t)
-		}
-		s.queue.done(t)
-	}
+	s.queue.serve(ctx, s.prepare, func(t target, err error) {
+		s.cfg.Log.LogAttrs(ctx, slog.LevelError, "control: cannot store a preparation's result, trying again",
+			slog.String("account", t.account), slog.String("function", t.name), slog.String("version", t.version), slog.Any("error", err))
+	})
 }
 
 // prepare prepares a function if it still needs it and stores the result. The
@@ -128,6 +114,26 @@ func newQueue() *queue {
 	q := &queue{state: make(map[target]queueState)}
 	q.changed = sync.NewCond(&q.mu)
 	return q
+}
+
+// serve does what is queued until the queue is closed. What fails is reported
+// and done again after a while, unless ctx has ended.
+func (q *queue) serve(ctx context.Context, do func(context.Context, target) error, report func(target, error)) {
+	for {
+		t, ok := q.next()
+		if !ok {
+			return
+		}
+		if err := do(ctx, t); err != nil && ctx.Err() == nil {
+			report(t, err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(retryDelay):
+			}
+			q.add(t)
+		}
+		q.done(t)
+	}
 }
 
 func (q *queue) add(t target) {

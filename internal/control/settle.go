@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"hearth/internal/eventsource"
 	"hearth/internal/table"
@@ -32,22 +31,10 @@ func (s *Service) observeMapping(k table.Key, _, after *eventsource.Mapping) {
 }
 
 func (s *Service) settleLoop(ctx context.Context) {
-	for {
-		t, ok := s.unsettled.next()
-		if !ok {
-			return
-		}
-		if err := s.settle(ctx, t); err != nil && ctx.Err() == nil {
-			s.cfg.Log.LogAttrs(ctx, slog.LevelError, "control: cannot settle an event source mapping, trying again",
-				slog.String("account", t.account), slog.String("uuid", t.name), slog.Any("error", err))
-			select {
-			case <-ctx.Done():
-			case <-time.After(retryDelay):
-			}
-			s.unsettled.add(t)
-		}
-		s.unsettled.done(t)
-	}
+	s.unsettled.serve(ctx, s.settle, func(t target, err error) {
+		s.cfg.Log.LogAttrs(ctx, slog.LevelError, "control: cannot settle an event source mapping, trying again",
+			slog.String("account", t.account), slog.String("uuid", t.name), slog.Any("error", err))
+	})
 }
 
 // settle has the poller follow a mapping, and then moves the mapping to the

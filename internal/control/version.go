@@ -125,11 +125,9 @@ func (s *Service) Resolve(_ context.Context, account, name, qualifier string) (*
 	if !ok {
 		return nil, s.notQualified(account, name, qualifier)
 	}
-	if a, ok := r.Aliases[qualifier]; ok {
-		qualifier = a.Version
-	}
-	if r, ok = s.cfg.Catalog.Version(account, name, qualifier); !ok {
-		return nil, s.notQualified(account, name, qualifier)
+	version := r.VersionOf(qualifier)
+	if r, ok = s.cfg.Catalog.Version(account, name, version); !ok {
+		return nil, s.notQualified(account, name, version)
 	}
 	return r, nil
 }

@@ -118,9 +118,27 @@ func (a *Attached) SortedAliases() []*Alias {
 func (a *Attached) ProvisionedFor(version string) int {
 	n := 0
 	for qualifier, p := range a.Provisioned {
-		if alias := a.Aliases[qualifier]; qualifier == version || alias != nil && alias.Version == version {
+		if a.VersionOf(qualifier) == version {
 			n += p.Requested
 		}
+	}
+	return n
+}
+
+// VersionOf is the version that a qualifier names: what an alias points to
+// without its weights, and anything else itself.
+func (a *Attached) VersionOf(qualifier string) string {
+	if alias := a.Aliases[qualifier]; alias != nil {
+		return alias.Version
+	}
+	return qualifier
+}
+
+// ProvisionedTotal is how many environments are initialised ahead in all.
+func (a *Attached) ProvisionedTotal() int {
+	n := 0
+	for _, p := range a.Provisioned {
+		n += p.Requested
 	}
 	return n
 }
@@ -131,11 +149,7 @@ func (a *Attached) SetAside() int {
 	if a.Reserved != nil {
 		return *a.Reserved
 	}
-	n := 0
-	for _, p := range a.Provisioned {
-		n += p.Requested
-	}
-	return n
+	return a.ProvisionedTotal()
 }
 
 func (a *Attached) clone() Attached {
