@@ -63,29 +63,10 @@ func (s *Service) changeLayerPolicy(ctx context.Context, account, name string, n
 				"Call the GetLayerPolicy API to retrieve the latest Revision Id")
 		}
 		next := *now
-		next.Policy, err = layerPolicy(now.ARN(), statements)
+		next.Policy, err = policyWith(now.ARN(), policyID, statements)
 		return &next, err
 	})
 	return next, storeError(err)
-}
-
-// layerPolicy makes a new policy of statements, or nil of none.
-func layerPolicy(name string, statements []policy.Statement) (*function.Policy, error) {
-	if len(statements) == 0 {
-		return nil, nil
-	}
-	d := policy.Document{Name: name, Kind: policy.KindResource, Version: policy.Version2012, ID: policyID, Statements: statements}
-	text, err := d.MarshalJSON()
-	if err != nil {
-		return nil, err
-	}
-	if len(text) > maxPolicy {
-		return nil, policyTooLong()
-	}
-	if _, err := policy.Parse(policy.KindResource, name, text); err != nil {
-		return nil, awserr.New("InvalidParameterValueException", "%s", err.Error())
-	}
-	return &function.Policy{RevisionID: newRevisionID(), Document: string(text)}, nil
 }
 
 func (s *Service) noLayerVersion(account, name string, number int64) error {

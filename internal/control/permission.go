@@ -138,28 +138,41 @@ func (s *Service) changePolicy(ctx context.Context, account, name, qualifier, re
 		if err != nil {
 			return err
 		}
-		if len(next) == 0 {
-			delete(r.Policies, qualifier)
-			return nil
-		}
-		d, err := policy.NewResourceDocument(arn, id, next)
-		if err != nil {
-			return awserr.New("InvalidParameterValueException", "%s", err.Error())
-		}
-		text, err := d.MarshalJSON()
+		p, err := policyWith(arn, id, next)
 		if err != nil {
 			return err
 		}
-		if len(text) > maxPolicy {
-			return policyTooLong()
-		}
-		setPolicy(r, qualifier, &function.Policy{RevisionID: newRevisionID(), Document: string(text)})
+		setPolicy(r, qualifier, p)
 		return nil
 	})
 	return err
 }
 
+// policyWith makes a new policy of statements, or nil of none.
+func policyWith(name, id string, statements []policy.Statement) (*function.Policy, error) {
+	if len(statements) == 0 {
+		return nil, nil
+	}
+	d := policy.Document{Name: name, Kind: policy.KindResource, Version: policy.Version2012, ID: id, Statements: statements}
+	text, err := d.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxPolicy {
+		return nil, policyTooLong()
+	}
+	if _, err := policy.Parse(policy.KindResource, name, text); err != nil {
+		return nil, awserr.New("InvalidParameterValueException", "%s", err.Error())
+	}
+	return &function.Policy{RevisionID: newRevisionID(), Document: string(text)}, nil
+}
+
+// setPolicy stores a policy; nil removes it.
 func setPolicy(r *function.Record, qualifier string, p *function.Policy) {
+	if p == nil {
+		delete(r.Policies, qualifier)
+		return
+	}
 	if r.Policies == nil {
 		r.Policies = make(map[string]*function.Policy)
 	}

@@ -41,7 +41,7 @@ func benchSet(t testing.TB) (*Set, *Document) {
 		}
 		statements = append(statements, s)
 	}
-	own, err := NewResourceDocument("", "default", statements)
+	own, err := newResourceDocument("", "default", statements)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,14 +71,3 @@ func permissionPrincipal(s, resource string) (*Principals, error) {
 	}
 	return nil, ErrPrincipal
 }
-
-// NewResourceDocument makes a resource's policy of statements, as AddPermission
-// and RemovePermission leave it.
-func NewResourceDocument(name, id string, statements []Statement) (*Document, error) {
-	d := &Document{Name: name, Kind: KindResource, Version: Version2012, ID: id, Statements: statements}
-	raw, err := d.MarshalJSON()
-	if err != nil {
-		return nil, err
-	}
-	return Parse(KindResource, name, raw)
-}

@@ -69,7 +69,7 @@ func TestPermission(t *testing.T) {
 		if err != nil || string(got) != tt.want {
 			t.Errorf("%s:\ngot  %s, %v\nwant %s", name, got, err, tt.want)
 		}
-		d, err := NewResourceDocument("", "default", []Statement{s})
+		d, err := newResourceDocument("", "default", []Statement{s})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -114,7 +114,7 @@ func TestPermissionGrants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := NewResourceDocument(function, "default", []Statement{s})
+	d, err := newResourceDocument(function, "default", []Statement{s})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,4 +132,15 @@ func TestPermissionGrants(t *testing.T) {
 	if got := Evaluate(r, nil, d); got.Allowed {
 		t.Errorf("another account's bucket: %+v", got)
 	}
+}
+
+// newResourceDocument makes a resource's policy of statements, as AddPermission
+// and RemovePermission leave it.
+func newResourceDocument(name, id string, statements []Statement) (*Document, error) {
+	d := &Document{Name: name, Kind: KindResource, Version: Version2012, ID: id, Statements: statements}
+	raw, err := d.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	return Parse(KindResource, name, raw)
 }
