@@ -2,7 +2,7 @@ package api
 
 import (
 	"context"
-	"slices"
+	"maps"
 
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
@@ -90,29 +90,22 @@ func (s *Server) deleteAlias(ctx context.Context, c *call, in *lambda.DeleteAlia
 }
 
 func (s *Server) listAliases(ctx context.Context, c *call, in *lambda.ListAliasesInput) (smithy.Serializable, error) {
-	ref, err := s.unqualified(c, *in.FunctionName)
+	ref, record, err := s.whole(ctx, c, *in.FunctionName)
 	if err != nil {
 		return nil, err
 	}
-	record, err := s.cfg.Functions.Get(ctx, ref.Account, ref.Name)
-	if err != nil {
-		return nil, err
-	}
-	after, err := readMarker(in.Marker)
-	if err != nil {
-		return nil, err
-	}
-	aliases := slices.DeleteFunc(record.SortedAliases(), func(a *function.Alias) bool {
+	aliases := maps.Clone(record.Aliases)
+	maps.DeleteFunc(aliases, func(_ string, a *function.Alias) bool {
 		_, weighted := a.Weights[str(in.FunctionVersion)]
-		return a.Name <= after || in.FunctionVersion != nil && a.Version != *in.FunctionVersion && !weighted
+		return in.FunctionVersion != nil && a.Version != *in.FunctionVersion && !weighted
 	})
-	out := &lambda.ListAliasesOutput{Aliases: []types.AliasConfiguration{}}
-	if page := pageSize(in.MaxItems); len(aliases) > page {
-		aliases = aliases[:page]
-		out.NextMarker = marker(aliases[page-1].Name)
+	names, next, err := pageOf(aliases, in.Marker, in.MaxItems)
+	if err != nil {
+		return nil, err
 	}
-	for _, a := range aliases {
-		out.Aliases = append(out.Aliases, *shownAlias(ref, a))
+	out := &lambda.ListAliasesOutput{Aliases: []types.AliasConfiguration{}, NextMarker: next}
+	for _, name := range names {
+		out.Aliases = append(out.Aliases, *shownAlias(ref, aliases[name]))
 	}
 	return out, nil
 }

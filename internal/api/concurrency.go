@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
@@ -64,11 +63,7 @@ func (s *Server) deleteConcurrency(ctx context.Context, c *call, in *lambda.Dele
 }
 
 func (s *Server) getConcurrency(ctx context.Context, c *call, in *lambda.GetFunctionConcurrencyInput) (smithy.Serializable, error) {
-	ref, err := s.unqualified(c, *in.FunctionName)
-	if err != nil {
-		return nil, err
-	}
-	record, err := s.cfg.Functions.Get(ctx, ref.Account, ref.Name)
+	_, record, err := s.whole(ctx, c, *in.FunctionName)
 	if err != nil {
 		return nil, err
 	}
@@ -146,40 +141,21 @@ func (s *Server) getProvisioned(ctx context.Context, c *call, in *lambda.GetProv
 }
 
 func (s *Server) listProvisioned(ctx context.Context, c *call, in *lambda.ListProvisionedConcurrencyConfigsInput) (smithy.Serializable, error) {
-	ref, err := s.unqualified(c, *in.FunctionName)
+	_, record, err := s.whole(ctx, c, *in.FunctionName)
 	if err != nil {
 		return nil, err
 	}
-	record, err := s.cfg.Functions.Get(ctx, ref.Account, ref.Name)
+	qualifiers, next, err := pageOf(record.Provisioned, in.Marker, in.MaxItems)
 	if err != nil {
 		return nil, err
 	}
-	after, err := readMarker(in.Marker)
-	if err != nil {
-		return nil, err
-	}
-	out := &lambda.ListProvisionedConcurrencyConfigsOutput{ProvisionedConcurrencyConfigs: []types.ProvisionedConcurrencyConfigListItem{}}
-	qualifiers := sortedAfter(record.Provisioned, after)
-	if page := pageSize(in.MaxItems); len(qualifiers) > page {
-		qualifiers = qualifiers[:page]
-		out.NextMarker = marker(qualifiers[page-1])
+	out := &lambda.ListProvisionedConcurrencyConfigsOutput{
+		ProvisionedConcurrencyConfigs: []types.ProvisionedConcurrencyConfigListItem{}, NextMarker: next,
 	}
 	for _, q := range qualifiers {
 		out.ProvisionedConcurrencyConfigs = append(out.ProvisionedConcurrencyConfigs, s.shownProvisioned(ctx, record, q))
 	}
 	return out, nil
-}
-
-// sortedAfter returns the keys of a map behind the given one, in order.
-func sortedAfter[T any](m map[string]T, after string) []string {
-	var keys []string
-	for k := range m {
-		if k > after {
-			keys = append(keys, k)
-		}
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // shownProvisioned is a provisioned concurrency config as the API shows it.

@@ -152,24 +152,15 @@ func (s *Server) deleteEventInvoke(ctx context.Context, c *call, in *lambda.Dele
 }
 
 func (s *Server) listEventInvoke(ctx context.Context, c *call, in *lambda.ListFunctionEventInvokeConfigsInput) (smithy.Serializable, error) {
-	ref, err := s.unqualified(c, *in.FunctionName)
+	ref, record, err := s.whole(ctx, c, *in.FunctionName)
 	if err != nil {
 		return nil, err
 	}
-	record, err := s.cfg.Functions.Get(ctx, ref.Account, ref.Name)
+	qualifiers, next, err := pageOf(record.EventInvoke, in.Marker, in.MaxItems)
 	if err != nil {
 		return nil, err
 	}
-	after, err := readMarker(in.Marker)
-	if err != nil {
-		return nil, err
-	}
-	out := &lambda.ListFunctionEventInvokeConfigsOutput{FunctionEventInvokeConfigs: []types.FunctionEventInvokeConfig{}}
-	qualifiers := sortedAfter(record.EventInvoke, after)
-	if page := pageSize(in.MaxItems); len(qualifiers) > page {
-		qualifiers = qualifiers[:page]
-		out.NextMarker = marker(qualifiers[page-1])
-	}
+	out := &lambda.ListFunctionEventInvokeConfigsOutput{FunctionEventInvokeConfigs: []types.FunctionEventInvokeConfig{}, NextMarker: next}
 	for _, q := range qualifiers {
 		ref.Qualifier = q
 		out.FunctionEventInvokeConfigs = append(out.FunctionEventInvokeConfigs, *shownEventInvoke(ref, record.EventInvoke[q]))

@@ -105,10 +105,6 @@ func (s *Server) find(ctx context.Context, c *call, reference, qualifier string)
 	if err != nil {
 		return nil, "", err
 	}
-	if ref.Qualifier == "" {
-		record, err := s.cfg.Functions.Get(ctx, ref.Account, ref.Name)
-		return record, "", err
-	}
 	record, err := s.cfg.Functions.Resolve(ctx, ref.Account, ref.Name, ref.Qualifier)
 	return record, ref.Qualifier, err
 }

@@ -94,6 +94,16 @@ func (s *Server) unqualified(c *call, reference string) (arn.Function, error) {
 	return f, err
 }
 
+// whole is unqualified with the function's record.
+func (s *Server) whole(ctx context.Context, c *call, reference string) (arn.Function, *function.Record, error) {
+	f, err := s.unqualified(c, reference)
+	if err != nil {
+		return f, nil, err
+	}
+	record, err := s.cfg.Functions.Get(ctx, f.Account, f.Name)
+	return f, record, err
+}
+
 // isVersion says whether a qualifier is the number of a version.
 func isVersion(qualifier string) bool {
 	return qualifier != "" && strings.Trim(qualifier, "0123456789") == ""

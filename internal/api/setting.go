@@ -32,11 +32,7 @@ func (s *Server) settingHandlers() map[string]handler {
 }
 
 func (s *Server) getRecursion(ctx context.Context, c *call, in *lambda.GetFunctionRecursionConfigInput) (smithy.Serializable, error) {
-	ref, err := s.unqualified(c, *in.FunctionName)
-	if err != nil {
-		return nil, err
-	}
-	record, err := s.cfg.Functions.Get(ctx, ref.Account, ref.Name)
+	_, record, err := s.whole(ctx, c, *in.FunctionName)
 	if err != nil {
 		return nil, err
 	}

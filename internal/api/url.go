@@ -111,16 +111,11 @@ func (s *Server) listURLs(ctx context.Context, c *call, in *lambda.ListFunctionU
 	if err != nil {
 		return nil, err
 	}
-	after, err := readMarker(in.Marker)
+	qualifiers, next, err := pageOf(record.URLs, in.Marker, in.MaxItems)
 	if err != nil {
 		return nil, err
 	}
-	out := &lambda.ListFunctionUrlConfigsOutput{FunctionUrlConfigs: []types.FunctionUrlConfig{}}
-	qualifiers := sortedAfter(record.URLs, after)
-	if page := pageSize(in.MaxItems); len(qualifiers) > page {
-		qualifiers = qualifiers[:page]
-		out.NextMarker = marker(qualifiers[page-1])
-	}
+	out := &lambda.ListFunctionUrlConfigsOutput{FunctionUrlConfigs: []types.FunctionUrlConfig{}, NextMarker: next}
 	for _, q := range qualifiers {
 		ref.Qualifier = q
 		out.FunctionUrlConfigs = append(out.FunctionUrlConfigs, *s.shownURL(ref, record.URLs[q]))
