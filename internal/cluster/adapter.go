@@ -6,11 +6,15 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
+	"time"
 
 	"hearth/internal/archive"
 	"hearth/internal/function"
+	"hearth/internal/iam"
 	"hearth/internal/mount"
 	"hearth/internal/netns"
 	"hearth/internal/objectstore"
@@ -124,4 +128,33 @@ func (v scratchVolume) Path() string { return v.Dir }
 
 func (volumes) Extract(r io.ReaderAt, size int64, dir string) error {
 	return archive.Extract(r, size, dir, archive.Default())
+}
+
+// roles offers the worker keys of functions' roles.
+type roles struct{ people *iam.Service }
+
+// For implements worker.Credentials. The session is named after the function,
+// as on AWS.
+func (r roles) For(ctx context.Context, rec *function.Record, life time.Duration) (worker.Keys, error) {
+	c, err := r.people.FunctionSession(ctx, rec.Serving.Role, rec.Name, life)
+	if err != nil {
+		return worker.Keys{}, err
+	}
+	return worker.Keys{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}, nil
+}
+
+// inside is the API as functions see it. The worker comes before the API does:
+// a function that is quicker still is told to try again, which SDKs do.
+type inside struct{ handler atomic.Pointer[http.Handler] }
+
+func (i *inside) serve(handler http.Handler) { i.handler.Store(&handler) }
+
+// ServeHTTP implements http.Handler.
+func (i *inside) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := i.handler.Load()
+	if h == nil {
+		http.Error(w, "Hearth is starting.", http.StatusServiceUnavailable)
+		return
+	}
+	(*h).ServeHTTP(w, r)
 }

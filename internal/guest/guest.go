@@ -17,6 +17,9 @@ import (
 type Config struct {
 	// API is the address of the Runtime API, on loopback.
 	API string
+	// Endpoint is the address at which a function reaches Hearth's API; none
+	// if it is empty. What is not of 127/8 is given to the loopback device.
+	Endpoint string
 	// Control is the path of the Unix socket on which the worker listens.
 	Control string
 	// RuntimeDir, TaskDir and OptDir hold the runtime, the function's code
@@ -35,6 +38,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		API:        "127.0.0.1:9001",
+		Endpoint:   controlstream.Endpoint,
 		Control:    "/.hearth/ctl/s",
 		RuntimeDir: "/var/runtime",
 		TaskDir:    "/var/task",
@@ -100,6 +104,11 @@ func Run(cfg Config) error {
 	nc, err := dialUnix(poller, cfg.Control)
 	if err != nil {
 		return fmt.Errorf("dial the worker: %w", err)
+	}
+	if cfg.Endpoint != "" {
+		if err := startEndpoint(poller, cfg.Endpoint, cfg.Control); err != nil {
+			return fmt.Errorf("offer Hearth's API: %w", err)
+		}
 	}
 	ready, err := g.prewarm()
 	if err != nil {

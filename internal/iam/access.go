@@ -97,11 +97,12 @@ func (s *Service) trusts(r *role, p policy.Principal) bool {
 }
 
 // FunctionSession makes the keys of a function's role, as Lambda hands them to
-// an environment.
+// an environment. If the role is gone, or trusts Lambda no more, the error is
+// what AWS answers the invoke with that needed the environment.
 func (s *Service) FunctionSession(ctx context.Context, roleARN, function string, life time.Duration) (Credentials, error) {
 	r, ok := s.roleByARN(roleARN)
 	if !ok || !s.trusts(r, policy.Principal{Kind: policy.Service, ARN: lambdaService}) {
-		return Credentials{}, awserr.New("InvalidParameterValueException", "The role defined for the function cannot be assumed by Lambda.")
+		return Credentials{}, awserr.New("AccessDeniedException", "The role defined for the function cannot be assumed by Lambda.")
 	}
 	return s.issue(ctx, session{Account: r.Account, Role: r.Name, ID: r.ID, Name: function}, life)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"runtime"
 	"time"
 
@@ -79,8 +80,13 @@ type Config struct {
 	Volumes  Volumes
 	Logs     Logs
 	Reporter Reporter
-	Log      *slog.Logger
-	Region   string
+	// Credentials makes functions' keys; functions have none if it is nil.
+	Credentials Credentials
+	// API is what functions reach at their endpoint; they have none if it is
+	// nil.
+	API    http.Handler
+	Log    *slog.Logger
+	Region string
 
 	// Egress lets functions reach the outside world.
 	Egress bool

@@ -31,6 +31,11 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 		}
 		w.pool.refill(cfg.Runtime)
 	}()
+	// Before anything else is spent on it: a role may be gone.
+	keys, err := e.credentials(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if e.code, err = w.code.acquire(ctx, cfg.Code); err != nil {
 		return nil, err
 	}
@@ -42,10 +47,13 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 	started.Boot = time.Since(clock)
 
 	clock = time.Now()
-	if err := e.assign(ctx); err != nil {
+	if err := e.assign(ctx, keys); err != nil {
 		return nil, err
 	}
 	started.Assign = time.Since(clock)
+	if w.endpoint != nil {
+		e.door = w.endpoint.open(e.sb.Relayed())
+	}
 	if err := e.init(ctx, started); err != nil {
 		return nil, err
 	}
@@ -62,7 +70,7 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 }
 
 // assign makes the booted sandbox an environment of the function.
-func (e *env) assign(ctx context.Context) error {
+func (e *env) assign(ctx context.Context, keys Keys) error {
 	rec, cfg := e.start.Record, e.start.Record.Serving
 	group, stream := cfg.LogGroup, logStream(time.Now(), rec.VersionName())
 	e.logs.assign(e.w.cfg.Logs, group, stream)
@@ -91,7 +99,7 @@ func (e *env) assign(ctx context.Context) error {
 	err := e.session.Assign(ctx, &controlstream.Assignment{
 		FunctionName: rec.Name, FunctionVersion: rec.VersionName(), AccountID: rec.Account, Handler: cfg.Handler,
 		CustomerEnv: cfg.Environment,
-		PlatformEnv: platformEnv(e.start, e.w.cfg.Region, group, stream),
+		PlatformEnv: e.w.platformEnv(e.start, keys, group, stream),
 		Mounts: []controlstream.Mount{
 			{Source: sandbox.LateDir + "/task", Target: "/var/task", ReadOnly: true},
 			{Source: sandbox.LateDir + "/tmp", Target: "/tmp"},
