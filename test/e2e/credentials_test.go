@@ -289,7 +289,7 @@ func TestHostileEndpoint(t *testing.T) {
 	f := deploy(t, python, archive(botocoreArchive(t)), memory(512))
 	for _, garbage := range []string{
 		"\x08\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00", // a frame of the control stream
-		"\x00\x7f\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\n\r\n",
+		"\x00\x7f\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\nConnection: close\r\n\r\n",
 		"GET http://127.0.0.1:2379/ HTTP/1.1\r\nHost: 127.0.0.1:2379\r\nConnection: close\r\n\r\n",
 	} {
 		event, err := json.Marshal(map[string]string{"do": "talk", "bytes": garbage})
