@@ -37,8 +37,12 @@ type endpoint struct {
 	relays atomic.Int32
 }
 
-// startEndpoint listens, and relays from then on.
+// startEndpoint listens, and relays from then on; not at all without an
+// address.
 func startEndpoint(p *poller, address, worker string) error {
+	if address == "" {
+		return nil
+	}
 	at, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return fmt.Errorf("listen on %q: not an address and port", address)

@@ -22,7 +22,12 @@ const relays = 32
 // relayed is a hearth-init under test, of which the test is client and worker.
 func relayed(t *testing.T) *guesttest.Guest {
 	t.Helper()
-	return guesttest.Start(t, guesttest.NewDirs(t), controlstream.Options{})
+	g := guesttest.Start(t, guesttest.NewDirs(t), controlstream.Options{})
+	err := g.Session.Assign(t.Context(), &controlstream.Assignment{UID: testUID, GID: testGID, Files: 1024, Processes: 1024})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
 }
 
 func dialEndpoint(t *testing.T, g *guesttest.Guest) *net.TCPConn {

@@ -65,6 +65,8 @@ type guest struct {
 
 	poller *poller
 	stream *controlstream.Guest
+
+	endpoint chan error // gets one thing: whether the endpoint is there
 }
 
 // Run is the life of hearth-init. It returns when the worker has asked for
@@ -82,7 +84,7 @@ func Run(cfg Config) error {
 	if err := setLimits(cfg.Files, cfg.Processes); err != nil {
 		return err
 	}
-	g := &guest{cfg: cfg, procs: newProcesses()}
+	g := &guest{cfg: cfg, procs: newProcesses(), endpoint: make(chan error, 1)}
 	go g.procs.reapForever()
 	defer g.procs.killAll()
 
@@ -105,11 +107,6 @@ func Run(cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("dial the worker: %w", err)
 	}
-	if cfg.Endpoint != "" {
-		if err := startEndpoint(poller, cfg.Endpoint, cfg.Control); err != nil {
-			return fmt.Errorf("offer Hearth's API: %w", err)
-		}
-	}
 	ready, err := g.prewarm()
 	if err != nil {
 		return err
@@ -119,6 +116,9 @@ func Run(cfg Config) error {
 		return err
 	}
 	g.stream, g.life.worker = stream, stream
+	// It takes a millisecond of the sandbox's kernel, while the worker has
+	// things to do before it assigns.
+	go func() { g.endpoint <- startEndpoint(poller, cfg.Endpoint, cfg.Control) }()
 	return stream.Serve(g)
 }
 
@@ -134,6 +134,9 @@ func (g *guest) Assign(a *controlstream.Assignment) error {
 		if err := g.cfg.Mount(m); err != nil {
 			return fmt.Errorf("mount %s: %w", m.Target, err)
 		}
+	}
+	if err := <-g.endpoint; err != nil { // Assign is called at most once
+		return fmt.Errorf("offer Hearth's API at %s: %w", g.cfg.Endpoint, err)
 	}
 	if err := setLimits(a.Files, a.Processes); err != nil {
 		return err

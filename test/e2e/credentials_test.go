@@ -20,6 +20,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/smithy-go"
+
+	"hearth/test/harness"
 )
 
 // botocoreParts are what a function needs of botocore to ask Lambda and STS.
@@ -307,5 +309,28 @@ func TestHostileEndpoint(t *testing.T) {
 		if got := f.inside(t, `{"do":"now"}`); got.Code != "" || got.Answer == nil {
 			t.Errorf("after %s: %+v", event, got)
 		}
+	}
+}
+
+// TestEndpointBesideEgress has a function with a network reach Hearth's API all
+// the same, and nothing else of the host.
+func TestEndpointBesideEgress(t *testing.T) {
+	h := harness.Run(t, "--egress")
+	harness.CreatePython(t, h.Client(), "asks", `
+import os, socket, urllib.request
+
+def handler(event, context):
+    try:
+        socket.create_connection(("169.254.169.254", 80), timeout=1)
+        return "metadata reached"
+    except OSError:
+        return urllib.request.urlopen(os.environ["AWS_ENDPOINT_URL"] + "/_hearth/health", timeout=5).read().decode()
+`)
+	out, err := h.Client().Invoke(t.Context(), &lambda.InvokeInput{FunctionName: aws.String("asks")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `"{\"status\":\"ok\"}"`; string(out.Payload) != want {
+		t.Errorf("got %s, want %s", out.Payload, want)
 	}
 }
