@@ -117,7 +117,11 @@ func TestRelayEndsWithEither(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = worker.Close()
-		_, _ = client.Write(make([]byte, 64<<10)) // nobody wants it
+		for range 16 { // nobody wants it
+			if _, err := client.Write(make([]byte, 256<<10)); err != nil {
+				t.Fatalf("the client is cut off in mid-sentence: %v", err)
+			}
+		}
 		if got, err := io.ReadAll(client); err != nil || string(got) != "no" {
 			t.Errorf("client: got %q, %v, want the answer", got, err)
 		}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -96,7 +97,8 @@ func TestEndpointBounds(t *testing.T) {
 		dial()
 	}
 	over := dial()
-	if n, err := over.Read(make([]byte, 1)); n != 0 || err == nil {
+	_ = over.SetDeadline(time.Now().Add(5 * time.Second)) // less than the server's patience
+	if n, err := over.Read(make([]byte, 1)); n != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("one too many: got %d, %v, want to be hung up on", n, err)
 	}
 	if resp := ask(t, first, get); !resp.Close {
@@ -112,7 +114,7 @@ func TestEndpointBounds(t *testing.T) {
 // and small requests do not.
 func TestEndpointReadsFewLargeBodies(t *testing.T) {
 	reading := make(chan struct{}, 3)
-	_, _, dial := serveDoor(t, func(_ http.ResponseWriter, r *http.Request) {
+	_, d, dial := serveDoor(t, func(_ http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
 			reading <- struct{}{}
 			_, _ = io.Copy(io.Discard, r.Body)
@@ -133,7 +135,7 @@ func TestEndpointReadsFewLargeBodies(t *testing.T) {
 	if got := ask(t, dial(), get).StatusCode; got != http.StatusOK {
 		t.Errorf("a small request beside them: got %d", got)
 	}
-	if len(reading) != 0 {
+	if len(reading) != 0 || len(d.large) != endpointLarge {
 		t.Errorf("more than %d are read at once", endpointLarge)
 	}
 	var all sync.WaitGroup
