@@ -25,6 +25,7 @@ func main() {
 	cfg := guest.DefaultConfig()
 	flag.StringVar(&cfg.Control, "control", cfg.Control, "Unix `socket` of the worker")
 	flag.StringVar(&cfg.API, "api", cfg.API, "`address` of the Runtime API")
+	flag.StringVar(&cfg.Endpoint, "endpoint", cfg.Endpoint, "`address` of Hearth's API for the function")
 	flag.StringVar(&cfg.RuntimeDir, "runtime", cfg.RuntimeDir, "`directory` of the runtime")
 	flag.StringVar(&cfg.TaskDir, "task", cfg.TaskDir, "`directory` of the function's code")
 	flag.StringVar(&cfg.OptDir, "opt", cfg.OptDir, "`directory` of the layers")

@@ -7,12 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
+	"time"
 
 	"hearth/internal/archive"
 	"hearth/internal/control"
 	"hearth/internal/function"
+	"hearth/internal/iam"
 	"hearth/internal/mount"
 	"hearth/internal/netns"
 	"hearth/internal/objectstore"
@@ -155,4 +159,33 @@ func (volumes) Extract(archives []worker.Archive, dir string) error {
 		sources[i] = archive.Source(a)
 	}
 	return archive.ExtractAll(dir, archive.Default(), sources...)
+}
+
+// roles offers the worker keys of functions' roles.
+type roles struct{ people *iam.Service }
+
+// For implements worker.Credentials. The session is named after the function,
+// as on AWS.
+func (r roles) For(ctx context.Context, rec *function.Record, life time.Duration) (worker.Keys, error) {
+	c, err := r.people.FunctionSession(ctx, rec.Serving.Role, rec.ARN(), life)
+	if err != nil {
+		return worker.Keys{}, err
+	}
+	return worker.Keys{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}, nil
+}
+
+// inside is the API as functions see it. The worker comes before the API does:
+// a function that is quicker still is told to try again, which SDKs do.
+type inside struct{ handler atomic.Pointer[http.Handler] }
+
+func (i *inside) serve(handler http.Handler) { i.handler.Store(&handler) }
+
+// ServeHTTP implements http.Handler.
+func (i *inside) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := i.handler.Load()
+	if h == nil {
+		http.Error(w, "Hearth is starting.", http.StatusServiceUnavailable)
+		return
+	}
+	(*h).ServeHTTP(w, r)
 }

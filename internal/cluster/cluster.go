@@ -63,6 +63,7 @@ type Hearth struct {
 	worker     *worker.Worker
 	control    *control.Service
 	server     *http.Server
+	inside     inside
 	url        string
 
 	ctx context.Context
@@ -233,6 +234,7 @@ func (h *Hearth) openWorker(ctx context.Context) (err error) {
 	h.worker, err = worker.New(worker.Config{
 		ID: theWorker, Dir: h.dir.Worker(), Driver: driver,
 		Images: images{h}, Archives: archives{h.objects}, Environments: h.kms, Volumes: volumes{maker}, Logs: h.logs, Reporter: h.assignment,
+		Credentials: roles{h.people}, API: &h.inside,
 		Log: h.cfg.Log, Region: h.cfg.Region,
 		Egress: h.cfg.Egress, CapacityMB: h.cfg.MemoryMB, Pool: h.cfg.Pool,
 	})
@@ -319,6 +321,7 @@ func (h *Hearth) serve(listener net.Listener) error {
 	if err != nil {
 		return err
 	}
+	h.inside.serve(handler)
 	h.server = &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,

@@ -6,6 +6,14 @@ import "time"
 // one build, so there is no negotiation: any other version is refused.
 const Version = 3
 
+// Endpoint is the address at which a function reaches Hearth's API, inside its
+// sandbox. It is link-local, as such addresses are on AWS, and the loopback
+// device's: no packet for it leaves the sandbox.
+const Endpoint = "169.254.100.1:80"
+
+// EndpointURL is Endpoint as SDKs want it.
+const EndpointURL = "http://169.254.100.1"
+
 // Hello is the first message of hearth-init.
 type Hello struct {
 	// Protocol is the version of this protocol that hearth-init speaks.

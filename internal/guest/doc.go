@@ -18,7 +18,10 @@
 //  3. When a runtime is ended, every process that it ever started is dead
 //     before the worker is told.
 //  4. Log bytes written before an answer are sent before that invoke's Done.
-//  5. When the control connection breaks, everything is killed.
+//  5. The function's endpoint is carried to the worker unread, on connections
+//     of its own: nothing said there is taken for a frame, and who does not
+//     read there holds up nobody else.
+//  6. When the control connection breaks, everything is killed.
 //
 // Failure modes: a runtime that breaks the Runtime API's rules gets the error
 // answers of that API; a runtime that stops talking is ended by the deadline

@@ -23,7 +23,7 @@ var overridable = map[string]bool{
 	"LANG": true, "PATH": true, "LD_LIBRARY_PATH": true, "NODE_PATH": true, "PYTHONPATH": true,
 	"GEM_PATH": true, "TZ": true, "AWS_XRAY_CONTEXT_MISSING": true, "AWS_XRAY_DAEMON_ADDRESS": true,
 	"AWS_LAMBDA_LOG_FORMAT": true, "AWS_LAMBDA_LOG_LEVEL": true, "AWS_LAMBDA_EXEC_WRAPPER": true,
-	"AWS_LAMBDA_DOTNET_PREJIT": true,
+	"AWS_LAMBDA_DOTNET_PREJIT": true, "AWS_ENDPOINT_URL": true,
 }
 
 // bootEnv is the environment of a prewarmed runtime, which has no function.

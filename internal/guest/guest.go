@@ -17,6 +17,9 @@ import (
 type Config struct {
 	// API is the address of the Runtime API, on loopback.
 	API string
+	// Endpoint is the address at which a function reaches Hearth's API; none
+	// if it is empty. What is not of 127/8 is given to the loopback device.
+	Endpoint string
 	// Control is the path of the Unix socket on which the worker listens.
 	Control string
 	// RuntimeDir, TaskDir and OptDir hold the runtime, the function's code
@@ -35,6 +38,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		API:        "127.0.0.1:9001",
+		Endpoint:   controlstream.Endpoint,
 		Control:    "/.hearth/ctl/s",
 		RuntimeDir: "/var/runtime",
 		TaskDir:    "/var/task",
@@ -61,6 +65,8 @@ type guest struct {
 
 	poller *poller
 	stream *controlstream.Guest
+
+	endpoint chan error // gets one thing: whether the endpoint is there
 }
 
 // Run is the life of hearth-init. It returns when the worker has asked for
@@ -78,7 +84,7 @@ func Run(cfg Config) error {
 	if err := setLimits(cfg.Files, cfg.Processes); err != nil {
 		return err
 	}
-	g := &guest{cfg: cfg, procs: newProcesses()}
+	g := &guest{cfg: cfg, procs: newProcesses(), endpoint: make(chan error, 1)}
 	go g.procs.reapForever()
 	defer g.procs.killAll()
 
@@ -110,6 +116,9 @@ func Run(cfg Config) error {
 		return err
 	}
 	g.stream, g.life.worker = stream, stream
+	// It takes a millisecond of the sandbox's kernel, while the worker has
+	// things to do before it assigns.
+	go func() { g.endpoint <- startEndpoint(poller, cfg.Endpoint, cfg.Control) }()
 	return stream.Serve(g)
 }
 
@@ -125,6 +134,9 @@ func (g *guest) Assign(a *controlstream.Assignment) error {
 		if err := g.cfg.Mount(m); err != nil {
 			return fmt.Errorf("mount %s: %w", m.Target, err)
 		}
+	}
+	if err := <-g.endpoint; err != nil { // Assign is called at most once
+		return fmt.Errorf("offer Hearth's API at %s: %w", g.cfg.Endpoint, err)
 	}
 	if err := setLimits(a.Files, a.Processes); err != nil {
 		return err

@@ -40,6 +40,8 @@ type watch struct {
 	// ready gets something when the descriptor has become readable, even if
 	// what there is has been read since.
 	ready chan struct{}
+	// room, if not nil, gets something when the descriptor may take more.
+	room chan struct{}
 	// ended says that the other side has: there is nothing to wait for.
 	ended atomic.Bool
 }
@@ -56,10 +58,20 @@ func newPoller() (*poller, error) {
 // than there was room for, and not an end, can wait for ready instead of
 // trying.
 func (p *poller) add(fd int) (*watch, error) {
-	w := &watch{ready: make(chan struct{}, 1)}
+	return p.watch(fd, &watch{ready: make(chan struct{}, 1)}, unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLET)
+}
+
+// addBoth is add for a descriptor whose writer waits as well. Invokes do
+// without: an event more for each answer would be felt.
+func (p *poller) addBoth(fd int) (*watch, error) {
+	w := &watch{ready: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	return p.watch(fd, w, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET)
+}
+
+func (p *poller) watch(fd int, w *watch, events uint32) (*watch, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd)} //nolint:gosec // descriptors are small
+	event := unix.EpollEvent{Events: events, Fd: int32(fd)} //nolint:gosec // descriptors are small
 	if err := unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
 		return nil, fmt.Errorf("poll: %w", err)
 	}
@@ -93,10 +105,7 @@ func (p *poller) run() {
 		p.mu.Lock()
 		for i := range max(n, 0) {
 			if w := p.watches[events[i].Fd]; w != nil {
-				if events[i].Events&^unix.EPOLLIN != 0 {
-					w.ended.Store(true)
-				}
-				w.notify()
+				w.happened(events[i].Events)
 			}
 		}
 		p.mu.Unlock()
@@ -107,11 +116,32 @@ func (p *poller) run() {
 	}
 }
 
+// happened passes on what epoll says.
+func (w *watch) happened(events uint32) {
+	if events&^(unix.EPOLLIN|unix.EPOLLOUT) != 0 {
+		w.ended.Store(true)
+	}
+	if events&^unix.EPOLLOUT != 0 {
+		w.notify()
+	}
+	if w.room != nil && events&^(unix.EPOLLIN|unix.EPOLLRDHUP) != 0 {
+		w.notifyRoom()
+	}
+}
+
 // notify wakes who waits, or will.
 func (w *watch) notify() {
 	select {
 	case w.ready <- struct{}{}:
 	default: // there is one in it already
+	}
+}
+
+// notifyRoom wakes who waits to write, or will.
+func (w *watch) notifyRoom() {
+	select {
+	case w.room <- struct{}{}:
+	default:
 	}
 }
 

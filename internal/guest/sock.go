@@ -65,6 +65,10 @@ func (s *sock) Write(b []byte) (sent int, err error) {
 		if sent += n; err != nil || sent == len(b) {
 			return sent, err
 		}
+		if s.watch.room != nil {
+			<-s.watch.room
+			continue
+		}
 		done := s.poller.busy()
 		_, err = unix.Poll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLOUT}}, -1) //nolint:gosec // descriptors are small
 		done()
@@ -105,8 +109,16 @@ func (s *sock) Close() error {
 	if s.freed {
 		return nil
 	}
-	return unix.Shutdown(s.fd, unix.SHUT_RDWR)
+	err := unix.Shutdown(s.fd, unix.SHUT_RDWR)
+	if s.watch.room != nil {
+		s.watch.notifyRoom() // the write finds out
+	}
+	return err
 }
+
+// closeWrite tells the peer that no more comes. The owner, or a writer that
+// the owner waits for, calls it.
+func (s *sock) closeWrite() { _ = unix.Shutdown(s.fd, unix.SHUT_WR) }
 
 // free closes the descriptor. It is its owner's last use of the sock.
 func (s *sock) free() {
@@ -120,19 +132,37 @@ func (s *sock) free() {
 	_ = unix.Close(s.fd) // whatever was to be delivered was
 }
 
+// newRelaySock is newSock for one whose writes wait for the poller, not in a
+// thread of their own.
+func newRelaySock(p *poller, fd int) (*sock, error) {
+	w, err := p.addBoth(fd)
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	return &sock{fd: fd, poller: p, watch: w}, nil
+}
+
 // dialUnix connects to the Unix socket of that path.
 func dialUnix(p *poller, path string) (*sock, error) {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := connectUnix(path)
 	if err != nil {
-		return nil, fmt.Errorf("make socket: %w", err)
-	}
-	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
-		return nil, errors.Join(fmt.Errorf("connect to %s: %w", path, err), unix.Close(fd))
-	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		return nil, errors.Join(fmt.Errorf("make socket: %w", err), unix.Close(fd))
+		return nil, err
 	}
 	return newSock(p, fd)
+}
+
+func connectUnix(path string) (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("make socket: %w", err)
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		return -1, errors.Join(fmt.Errorf("connect to %s: %w", path, err), unix.Close(fd))
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return -1, errors.Join(fmt.Errorf("make socket: %w", err), unix.Close(fd))
+	}
+	return fd, nil
 }
 
 // listenTCP listens on an IPv4 address and port.
@@ -163,13 +193,21 @@ const backlog = 64
 
 // acceptTCP accepts a connection that waits, or fails with EAGAIN.
 func acceptTCP(p *poller, listener int) (*sock, error) {
-	fd, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+	fd, err := acceptFD(listener)
 	if err != nil {
-		return nil, fmt.Errorf("accept: %w", err)
+		return nil, err
+	}
+	return newSock(p, fd)
+}
+
+func acceptFD(listener int) (fd int, err error) {
+	fd, _, err = unix.Accept4(listener, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+	if err != nil {
+		return -1, fmt.Errorf("accept: %w", err)
 	}
 	// An answer is one write: nothing would be gained by delaying it.
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
-		return nil, errors.Join(fmt.Errorf("set TCP_NODELAY: %w", err), unix.Close(fd))
+		return -1, errors.Join(fmt.Errorf("set TCP_NODELAY: %w", err), unix.Close(fd))
 	}
-	return newSock(p, fd)
+	return fd, nil
 }

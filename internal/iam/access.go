@@ -99,9 +99,12 @@ func (s *Service) PassRole(ctx context.Context, caller *sigv4.Identity, r *polic
 	return nil
 }
 
-func notAssumable() error {
-	return awserr.New("InvalidParameterValueException", "The role defined for the function cannot be assumed by Lambda.")
-}
+const cannotAssume = "The role defined for the function cannot be assumed by Lambda."
+
+// notAssumable is what the maker of a function gets, notAssumed the caller of
+// one.
+func notAssumable() error { return awserr.New("InvalidParameterValueException", cannotAssume) }
+func notAssumed() error   { return awserr.New("AccessDeniedException", cannotAssume) }
 
 // lambdaTrusted says whether a role's trust policy lets Lambda assume it for a
 // function.
@@ -123,15 +126,17 @@ func (s *Service) lambdaTrusted(r *role, function string) bool {
 }
 
 // FunctionSession makes the keys of a function's role, as Lambda hands them to
-// an environment. The session has the function's name.
+// an environment. The session has the function's name. If the role is gone, or
+// trusts Lambda no more, the error is what AWS answers the invoke with that
+// needed the environment.
 func (s *Service) FunctionSession(ctx context.Context, roleARN, function string, life time.Duration) (Credentials, error) {
 	r, ok := s.roleByARN(roleARN)
 	if !ok || !s.lambdaTrusted(r, function) {
-		return Credentials{}, notAssumable()
+		return Credentials{}, notAssumed()
 	}
 	f, err := arn.Parse(function)
 	if err != nil || f.Account != r.Account {
-		return Credentials{}, notAssumable()
+		return Credentials{}, notAssumed()
 	}
 	return s.issue(ctx, session{Account: r.Account, Role: r.Name, ID: r.ID, Name: f.Name}, life)
 }

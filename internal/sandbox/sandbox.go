@@ -83,6 +83,12 @@ type Sandbox interface {
 	// Control returns the connection that hearth-init has dialled. It is
 	// called once; the peer must be taken as hostile.
 	Control(ctx context.Context) (net.Conn, error)
+	// Relayed is where the connections arrive that hearth-init dials after the
+	// control connection, each for one that the function has made to its
+	// endpoint. It is valid once Control has returned, and closed by Destroy.
+	// Nothing is read from a connection that nobody accepts; the peer must be
+	// taken as hostile.
+	Relayed() net.Listener
 	// Attach makes the host directory dir visible as LateDir/name.
 	Attach(ctx context.Context, name, dir string, readOnly bool) error
 	Limit(ctx context.Context, l Limits) error

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"runtime"
 	"time"
 
@@ -90,11 +91,16 @@ type Config struct {
 	Archives Archives
 	// Environments may answer *awserr.Error, which the invoke's caller gets.
 	Environments Environments
-	Volumes      Volumes
-	Logs         Logs
-	Reporter     Reporter
-	Log          *slog.Logger
-	Region       string
+	// Credentials makes functions' keys; functions have none if it is nil.
+	Credentials Credentials
+	// API is what functions reach at their endpoint; they have none if it is
+	// nil.
+	API      http.Handler
+	Volumes  Volumes
+	Logs     Logs
+	Reporter Reporter
+	Log      *slog.Logger
+	Region   string
 
 	// Egress lets functions reach the outside world.
 	Egress bool

@@ -19,7 +19,11 @@
 //     life of the worker left is gone before the first start.
 //  5. A client that takes its answer slowly, or not at all, keeps no
 //     environment and no unit beyond the end of its invoke.
-//  6. The peer inside the sandbox is hostile: a deadline is the worker's own,
+//  6. A function has keys of its role only, and they are made as its
+//     environment starts: a sandbox without a function never has any. At its
+//     endpoint it reaches the API's handler and nothing else, within bounds of
+//     its own.
+//  7. The peer inside the sandbox is hostile: a deadline is the worker's own,
 //     and nothing waits for the sandbox without one.
 //
 // Failure modes: a sandbox that dies costs the invoke in it; a worker that dies

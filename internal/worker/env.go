@@ -31,6 +31,7 @@ type env struct {
 	ownScratch Scratch // /tmp, if it is not the one that the sandbox came with
 	initOOM    bool    // the sandbox died of memory in its init
 	ended      chan struct{}
+	door       *door // to the API; nil without
 
 	mu     sync.Mutex
 	state  state
@@ -140,6 +141,9 @@ func (e *env) destroy() error {
 	close(e.ended)
 	cfg := e.start.Record.Serving
 	var errs []error
+	if e.door != nil {
+		e.door.shut()
+	}
 	if e.booted != nil {
 		// The sandbox first: /tmp is in use until it is dead.
 		errs = append(errs, e.session.Close(), e.sb.Destroy(context.WithoutCancel(e.w.ctx)))

@@ -35,6 +35,11 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 		}
 		w.pool.refill(cfg.Runtime)
 	}()
+	// Before anything else is spent on it: a role may be gone.
+	keys, err := e.credentials(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if e.code, err = w.code.acquire(ctx, stack{cfg.Code}); err != nil {
 		return nil, err
 	}
@@ -51,10 +56,13 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 	started.Boot = time.Since(clock)
 
 	clock = time.Now()
-	if err := e.assign(ctx, variables); err != nil {
+	if err := e.assign(ctx, variables, keys); err != nil {
 		return nil, err
 	}
 	started.Assign = time.Since(clock)
+	if w.endpoint != nil {
+		e.door = w.endpoint.open(e.sb.Relayed())
+	}
 	if err := e.init(ctx, started); err != nil {
 		return nil, err
 	}
@@ -71,7 +79,7 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 }
 
 // assign makes the booted sandbox an environment of the function.
-func (e *env) assign(ctx context.Context, variables map[string]string) error {
+func (e *env) assign(ctx context.Context, variables map[string]string, keys Keys) error {
 	rec, cfg := e.start.Record, e.start.Record.Serving
 	group, stream := cfg.LogGroup, logStream(time.Now(), rec.VersionName())
 	e.logs.assign(e.w.cfg.Logs, rec.Account, group, stream, appLevel(cfg))
@@ -113,7 +121,7 @@ func (e *env) assign(ctx context.Context, variables map[string]string) error {
 	err := e.session.Assign(ctx, &controlstream.Assignment{
 		FunctionName: rec.Name, FunctionVersion: rec.VersionName(), AccountID: rec.Account, Handler: cfg.Handler,
 		CustomerEnv: variables,
-		PlatformEnv: platformEnv(e.start, e.w.cfg.Region, group, stream),
+		PlatformEnv: e.w.platformEnv(e.start, keys, group, stream),
 		Mounts:      mounts,
 		UID:         functionUID, GID: functionGID, Files: functionFiles, Processes: functionProcesses,
 	})

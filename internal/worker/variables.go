@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"hearth/internal/controlstream"
 	"hearth/internal/environment"
 	"hearth/internal/function"
 )
@@ -23,8 +24,8 @@ func (w *Worker) variables(ctx context.Context, rec *function.Record) (map[strin
 // serve. Names and values are those of AWS's documentation, "Defined runtime
 // environment variables"; hearth-init adds those that are the same for every
 // function, and knows which of them the customer's own may replace.
-func platformEnv(start *environment.Start, region, group, stream string) map[string]string {
-	rec, cfg := start.Record, start.Record.Serving
+func (w *Worker) platformEnv(start *environment.Start, keys Keys, group, stream string) map[string]string {
+	rec, cfg, region := start.Record, start.Record.Serving, w.cfg.Region
 	env := map[string]string{
 		"AWS_REGION":                      region,
 		"AWS_DEFAULT_REGION":              region,
@@ -34,6 +35,13 @@ func platformEnv(start *environment.Start, region, group, stream string) map[str
 		"AWS_LAMBDA_INITIALIZATION_TYPE":  initialization(start),
 		"AWS_LAMBDA_LOG_GROUP_NAME":       group,
 		"AWS_LAMBDA_LOG_STREAM_NAME":      stream,
+	}
+	if keys.AccessKeyID != "" {
+		env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"] = keys.AccessKeyID, keys.SecretAccessKey
+		env["AWS_SESSION_TOKEN"] = keys.SessionToken
+	}
+	if w.endpoint != nil {
+		env["AWS_ENDPOINT_URL"] = controlstream.EndpointURL
 	}
 	env["AWS_XRAY_CONTEXT_MISSING"] = "LOG_ERROR"
 	if !strings.HasPrefix(cfg.Runtime, "provided") {

@@ -20,6 +20,8 @@ type Worker struct {
 	code   *codeCache
 	pool   *pool
 	boots  chan struct{}
+	// endpoint is nil if functions have none.
+	endpoint *endpoint
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -40,6 +42,9 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w := &Worker{cfg: cfg, images: newImages(&cfg), code: newCodeCache(&cfg), boots: make(chan struct{}, cfg.Boots)}
 	w.pool = newPool(w)
+	if cfg.API != nil {
+		w.endpoint = newEndpoint(cfg.API, cfg.Log)
+	}
 	w.ctx, w.cancel = context.WithCancelCause(context.Background())
 	return w, nil
 }
@@ -81,6 +86,10 @@ func (w *Worker) Open(ctx context.Context) error {
 func (w *Worker) Close() error {
 	w.cancel(errStopped)
 	w.pool.close()
+	var endpointErr error
+	if w.endpoint != nil {
+		endpointErr = w.endpoint.refuse()
+	}
 	var all sync.WaitGroup
 	w.envs.Range(func(_, v any) bool {
 		all.Go(func() {
@@ -92,8 +101,11 @@ func (w *Worker) Close() error {
 	})
 	all.Wait()
 	w.wg.Wait()
+	if w.endpoint != nil {
+		w.endpoint.wait() // the invokes that were asked for there have ended
+	}
 	// What the driver keeps for all sandboxes together goes too.
-	return errors.Join(w.cfg.Driver.Sweep(context.WithoutCancel(w.ctx)), w.images.close())
+	return errors.Join(endpointErr, w.cfg.Driver.Sweep(context.WithoutCancel(w.ctx)), w.images.close())
 }
 
 // Prepare makes sure that environments of a configuration can be started: its

@@ -52,6 +52,9 @@ type Guest struct {
 	PID int
 	// API is the address of its Runtime API.
 	API string
+	// Endpoint is the address that it relays to Relayed.
+	Endpoint string
+	Relayed  net.Listener
 	// Exited is closed when hearth-init has ended.
 	Exited <-chan struct{}
 }
@@ -71,11 +74,12 @@ func Start(t testing.TB, dirs Dirs, opt controlstream.Options) *Guest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
+	t.Cleanup(func() { _ = ln.Close() })
 	// All of 127/8 is the loopback interface: an address of its own keeps
 	// this one apart from others.
-	api := fmt.Sprintf("127.%d.%d.%d:9001", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
-	cmd := exec.Command(Binary(t), "-control", control, "-api", api,
+	own := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+	api, endpoint := own+":9001", own+":9002"
+	cmd := exec.Command(Binary(t), "-control", control, "-api", api, "-endpoint", endpoint,
 		"-runtime", dirs.Runtime, "-task", dirs.Task, "-opt", dirs.Opt)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
@@ -94,7 +98,7 @@ func Start(t testing.TB, dirs Dirs, opt controlstream.Options) *Guest {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	return &Guest{Session: s, Hello: hello, PID: cmd.Process.Pid, API: api, Exited: exited}
+	return &Guest{Session: s, Hello: hello, PID: cmd.Process.Pid, API: api, Endpoint: endpoint, Relayed: ln, Exited: exited}
 }
 
 var (

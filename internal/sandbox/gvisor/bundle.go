@@ -11,12 +11,14 @@ import (
 )
 
 // capabilities are what hearth-init may do inside the sandbox: bind volumes
-// to their places, hand them to the function's user, become that user, and
-// kill its processes. They are gVisor's, not the host's; the function's
+// to their places, hand them to the function's user, become that user, kill
+// its processes, and give the loopback device of gVisor's own network stack the
+// address of the function's endpoint. They are gVisor's, not the host's; the function's
 // processes have none.
 var capabilities = []string{
 	"CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_KILL", "CAP_CHOWN",
 	"CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_SYS_RESOURCE", "CAP_NET_BIND_SERVICE",
+	"CAP_NET_ADMIN",
 }
 
 // openFiles bounds file descriptors per process. hearth-init lowers it to 1024

@@ -10,8 +10,9 @@ import (
 	"sync"
 )
 
-// control is the host's end of the control connection: a listening socket
-// that takes one connection.
+// control is the host's end of the socket that hearth-init dials. The first
+// connection, made before any function runs, is the control connection; those
+// after it are relayed ones, for whoever calls Relayed.
 type control struct {
 	listener *net.UnixListener
 	dialled  chan struct{} // closed when conn and err are set
@@ -40,16 +41,14 @@ func listenControl(dir string, onDial func()) (*control, error) {
 	}
 	listener.SetUnlinkOnClose(false) // by a path that is gone with d
 	c := &control{listener: listener, dialled: make(chan struct{})}
-	go c.accept(filepath.Join(dir, ctlSocket), onDial)
+	go c.accept(onDial)
 	return c, nil
 }
 
 // accept ends with the first connection or with close.
-func (c *control) accept(socket string, onDial func()) {
+func (c *control) accept(onDial func()) {
 	defer close(c.dialled)
 	conn, err := c.listener.AcceptUnix()
-	c.listener.Close()
-	os.Remove(socket)
 	if err == nil {
 		onDial()
 	}

@@ -8,7 +8,7 @@
 //
 //	sandboxes/<id>/config.json  the OCI bundle
 //	sandboxes/<id>/root         the root: skeleton, image, mount points overlaid
-//	sandboxes/<id>/ctl/s        control socket, until hearth-init has dialled it
+//	sandboxes/<id>/ctl/s        control socket, and that of relayed connections
 //	sandboxes/<id>/late         what is attached after boot; a shared mount
 //	sandboxes/<id>/netns        its network namespace, with egress only
 //	sandboxes/<id>/stderr       last words of runsc and hearth-init
@@ -19,9 +19,9 @@
 //  1. Every process of a sandbox is in its cgroup from its first instruction
 //     on. Killing is killing the cgroup: no runsc command is needed, none can
 //     hang.
-//  2. The control socket takes one connection, then is gone. It is listening
-//     before the sandbox boots, in a directory that only sandbox-root can
-//     enter.
+//  2. The control connection is the first one to the socket, and there is no
+//     second. It is listening before the sandbox boots, in a directory that
+//     only sandbox-root can enter.
 //  3. Nothing is mounted below a directory when it is removed, so removal
 //     never reaches into a volume.
 //  4. The root is read-only, whatever its image holds; images cannot shadow

@@ -82,6 +82,9 @@ func (s *instance) Control(ctx context.Context) (net.Conn, error) {
 	return conn, err
 }
 
+// Relayed implements sandbox.Sandbox.
+func (s *instance) Relayed() net.Listener { return s.control.listener }
+
 var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
 
 // Attach implements sandbox.Sandbox.

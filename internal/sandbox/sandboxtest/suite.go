@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"strconv"
@@ -54,6 +55,7 @@ func Run(t *testing.T, subject Subject) {
 		}{
 			{"Inside", s.inside},
 			{"Privileges", s.privileges},
+			{"Relayed", s.relayed},
 			{"Attach", s.attach},
 			{"Network", s.network},
 			{"Freeze", s.freeze},
@@ -147,13 +149,41 @@ func (s *suite) privileges(t *testing.T, g *Guest) {
 			t.Errorf("%v: got %q, want it refused", act, got)
 		}
 	}
-	// The root is read-only for sandbox-root as well, and the control socket
-	// is gone once it is dialled.
-	for _, act := range [][]string{{"write", "/etc/new", "1"}, {"dial", "unix", "/.hearth/ctl/s"}} {
-		if got, err := g.actAsRoot(act...); err == nil {
-			t.Errorf("as sandbox-root, %v: got %q, want it refused", act, got)
-		}
+	// The root is read-only for sandbox-root as well.
+	if got, err := g.actAsRoot("write", "/etc/new", "1"); err == nil {
+		t.Errorf("as sandbox-root: got %q, want it refused", got)
 	}
+}
+
+// relayed checks that what sandbox-root dials after the control connection
+// arrives, and lasts through a pause.
+func (s *suite) relayed(t *testing.T, g *Guest) {
+	worker := make(chan error, 1)
+	go func() { worker <- answerRelayed(Context(t), g) }()
+	if got, err := g.actAsRoot("dial", "unix", "/.hearth/ctl/s"); err != nil || got != "thawed" {
+		t.Errorf("dial as hearth-init does: got %q, %v, want what was sent during a pause", got, err)
+	}
+	if err := <-worker; err != nil {
+		t.Error(err)
+	}
+}
+
+// answerRelayed takes one relayed connection and answers it during a pause.
+func answerRelayed(ctx context.Context, g *Guest) error {
+	conn, err := g.Relayed().Accept()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	hello := make([]byte, len("hello"))
+	if _, err := io.ReadFull(conn, hello); err != nil {
+		return err
+	}
+	if err := g.Pause(ctx); err != nil {
+		return err
+	}
+	_, err = io.WriteString(conn, "thawed")
+	return errors.Join(err, g.Resume(ctx))
 }
 
 // network checks that a sandbox without egress reaches itself and nothing
