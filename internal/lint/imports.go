@@ -22,7 +22,7 @@ type layer struct {
 // a directory and all below it. What is listed by name takes precedence.
 var layers = []layer{
 	{name: "leaf", packages: []string{
-		"internal/arn", "internal/awserr", "internal/awsid", "internal/awsquery", "internal/codesigning",
+		"internal/arn", "internal/awserr", "internal/awsid", "internal/awsquery", "internal/chunk", "internal/codesigning",
 		"internal/controlstream", "internal/environment",
 		"internal/function", "internal/invocation", "internal/layer", "internal/sandbox", "internal/sigv4",
 	}},

@@ -1,0 +1,121 @@
+package chunk_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"hearth/internal/chunk"
+)
+
+var salt = chunk.Salt{Epoch: 1, Secret: [32]byte{1}}
+
+func TestSealAndOpen(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		plain := rapid.SliceOfN(rapid.Byte(), 0, 2000).Draw(t, "plain")
+		extra := chunk.NewExtra(&salt, 7, chunk.AccountDomain("000000000000"))
+		name, key, sealed := chunk.Seal(nil, extra, plain)
+		if len(sealed) != len(plain)+chunk.Overhead {
+			t.Fatalf("%d bytes became %d", len(plain), len(sealed))
+		}
+		again, _, twice := chunk.Seal([]byte("before"), extra, plain)
+		if again != name || !bytes.Equal(twice, append([]byte("before"), sealed...)) {
+			t.Fatal("the same chunk was sealed differently")
+		}
+		got, err := chunk.Open(nil, name, &key, extra, sealed)
+		if err != nil || !bytes.Equal(got, plain) {
+			t.Fatalf("open: %v", err)
+		}
+		at := rapid.IntRange(0, len(sealed)-1).Draw(t, "at")
+		flipped := bytes.Clone(sealed)
+		flipped[at] ^= 1 << rapid.IntRange(0, 7).Draw(t, "bit")
+		for what, bad := range map[string][]byte{"flipped": flipped, "truncated": sealed[:at], "longer": append(bytes.Clone(sealed), 0)} {
+			if _, err := chunk.Open(nil, name, &key, extra, bad); !errors.Is(err, chunk.ErrIntegrity) {
+				t.Errorf("%s: got %v, want ErrIntegrity", what, err)
+			}
+		}
+	})
+}
+
+// TestOpenElsewhere opens chunks by what belongs to others: the name's own hash
+// holds in each, so what refuses them is the key, the tag or the extra.
+func TestOpenElsewhere(t *testing.T) {
+	t.Parallel()
+	plain := []byte("the same content")
+	mine := chunk.NewExtra(&salt, 7, chunk.AccountDomain("000000000000"))
+	name, key, sealed := chunk.Seal(nil, mine, plain)
+	otherSalt := chunk.Salt{Epoch: 1, Secret: [32]byte{2}}
+	for what, other := range map[string]*chunk.Extra{
+		"root":   chunk.NewExtra(&salt, 8, chunk.AccountDomain("000000000000")),
+		"domain": chunk.NewExtra(&salt, 7, chunk.AccountDomain("111111111111")),
+		"epoch":  chunk.NewExtra(&chunk.Salt{Epoch: 2, Secret: salt.Secret}, 7, chunk.AccountDomain("000000000000")),
+		"salt":   chunk.NewExtra(&otherSalt, 7, chunk.AccountDomain("000000000000")),
+	} {
+		theirs, theirKey, theirSealed := chunk.Seal(nil, other, plain)
+		if theirs == name || theirKey == key {
+			t.Errorf("another %s has the same name or key", what)
+		}
+		if _, err := chunk.Open(nil, theirs, &theirKey, mine, theirSealed); !errors.Is(err, chunk.ErrIntegrity) {
+			t.Errorf("a chunk of another %s: got %v, want ErrIntegrity", what, err)
+		}
+		if _, err := chunk.Open(nil, name, &theirKey, mine, sealed); !errors.Is(err, chunk.ErrIntegrity) {
+			t.Errorf("the key of another %s: got %v, want ErrIntegrity", what, err)
+		}
+	}
+}
+
+func TestSecretsHide(t *testing.T) {
+	t.Parallel()
+	extra := chunk.NewExtra(&salt, 7, chunk.Common)
+	_, key, _ := chunk.Seal(nil, extra, []byte("x"))
+	for _, format := range []string{"%v", "%s", "%+v", "%#v"} {
+		for _, secret := range []any{key, salt, extra} {
+			if got := fmt.Sprintf(format, secret); !strings.HasPrefix(got, "[") || len(got) > 10 {
+				t.Errorf("%s shows %s", format, got)
+			}
+		}
+	}
+}
+
+func TestParseName(t *testing.T) {
+	t.Parallel()
+	name := chunk.Name{0xab, 31: 0x01}
+	if got, err := chunk.ParseName(name.String()); err != nil || got != name {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, bad := range []string{"", "ab", strings.ToUpper(name.String()), strings.Repeat("g", 64), "../" + name.String()[3:]} {
+		if _, err := chunk.ParseName(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+func BenchmarkSeal(b *testing.B) {
+	plain := make([]byte, chunk.Size)
+	_, _ = rand.Read(plain)
+	extra := chunk.NewExtra(&salt, 7, chunk.Common)
+	b.SetBytes(chunk.Size)
+	buf := make([]byte, 0, chunk.Size+chunk.Overhead)
+	for b.Loop() {
+		_, _, buf = chunk.Seal(buf[:0], extra, plain)
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	plain := make([]byte, chunk.Size)
+	_, _ = rand.Read(plain)
+	extra := chunk.NewExtra(&salt, 7, chunk.Common)
+	name, key, sealed := chunk.Seal(nil, extra, plain)
+	b.SetBytes(chunk.Size)
+	for b.Loop() {
+		if _, err := chunk.Open(nil, name, &key, extra, sealed); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

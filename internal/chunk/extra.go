@@ -1,0 +1,79 @@
+package chunk
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+)
+
+// Root names a generation of stored chunks. The garbage collector deletes roots,
+// not chunks.
+type Root uint64
+
+// String is the root as it is in paths.
+func (r Root) String() string { return fmt.Sprintf("%016x", uint64(r)) }
+
+// Domain is who may share chunks: equal content is stored once within a domain,
+// and cannot be told to be equal across domains.
+type Domain string
+
+// Common is the domain of what the operator has allowed all accounts to share:
+// managed runtimes and listed base images.
+const Common Domain = "common"
+
+// AccountDomain is the domain of one account's code and images.
+func AccountDomain(account string) Domain { return Domain("account/" + account) }
+
+// FunctionDomain is the domain of one function's snapshots: they hold secrets
+// that can be guessed.
+func FunctionDomain(account, function string) Domain {
+	return Domain("function/" + account + "/" + function)
+}
+
+// ExtraSize is the length of an Extra in bytes.
+const ExtraSize = 80
+
+const extraVersion = 1
+
+// Extra is what makes the keys of equal content differ where they must: it is
+// hashed with each chunk, and part of it.
+//
+//	bytes  content
+//	0–1    version, 1
+//	2–3    0
+//	4–7    epoch of the salt, big-endian
+//	8–15   root, big-endian
+//	16–47  SHA-256 of the salt: a secret of this cluster
+//	48–79  SHA-256 of the domain
+type Extra [ExtraSize]byte
+
+// Salt is a secret of a cluster. A new epoch has a new one.
+type Salt struct {
+	Epoch  uint32
+	Secret [32]byte
+}
+
+// String implements fmt.Stringer.
+func (Salt) String() string { return "[salt]" }
+
+// GoString is what %#v shows.
+func (Salt) GoString() string { return "[salt]" }
+
+// NewExtra returns the Extra of a domain's chunks in a root.
+func NewExtra(salt *Salt, root Root, domain Domain) *Extra {
+	var e Extra
+	binary.BigEndian.PutUint16(e[0:], extraVersion)
+	binary.BigEndian.PutUint32(e[4:], salt.Epoch)
+	binary.BigEndian.PutUint64(e[8:], uint64(root))
+	secret := sha256.Sum256(salt.Secret[:])
+	copy(e[16:], secret[:])
+	of := sha256.Sum256([]byte(domain))
+	copy(e[48:], of[:])
+	return &e
+}
+
+// String implements fmt.Stringer: an Extra is not to be shown.
+func (*Extra) String() string { return "[extra]" }
+
+// GoString is what %#v shows.
+func (*Extra) GoString() string { return "[extra]" }
