@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"encoding/xml"
 	"net/http"
 	"net/url"
 	"strings"
@@ -125,7 +126,8 @@ func TestDenyMatrix(t *testing.T) {
 		"iam:PassRole on resource: "+role+" because no identity-based policy allows the iam:PassRole action", "no identity-based policy")
 
 	h.boundary(alice)
-	h.resourcePolicies(alice, bob)
+	h.resourcePolicies(alice)
+	h.crossAccount()
 
 	_, err = h.root().iam.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: aws.String("alice"), AccessKeyId: &aliceKey, Status: "Inactive"})
 	if err != nil {
@@ -161,7 +163,7 @@ func (h hearth) boundary(alice as) {
 }
 
 // resourcePolicies has a function's own policy decide.
-func (h hearth) resourcePolicies(alice, bob as) {
+func (h hearth) resourcePolicies(alice as) {
 	h.t.Helper()
 	ctx := h.t.Context()
 	policy := `{"Version":"2012-10-17","Statement":[{"Sid":"shut","Effect":"Deny","Principal":"*","Action":"lambda:Get*","Resource":"` + hiARN + `"}]}`
@@ -173,7 +175,66 @@ func (h hearth) resourcePolicies(alice, bob as) {
 	if _, err := h.DeleteResourcePolicy(ctx, &lambda.DeleteResourcePolicyInput{ResourceArn: aws.String(hiARN)}); err != nil {
 		h.t.Fatal(err)
 	}
-	_ = bob
+}
+
+// account makes an account and returns its id and its root user.
+func (h hearth) account(name string) (string, as) {
+	h.t.Helper()
+	form := url.Values{"Action": {"HearthCreateAccount"}, "AccountName": {name}, "Version": {"2010-05-08"}}.Encode()
+	req, err := http.NewRequestWithContext(h.t.Context(), http.MethodPost, h.url+"/", strings.NewReader(form))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+	if err := sigv4.Sign(h.t.Context(), req, key, secret, sigv4.Scope{Region: region, Service: "iam"}, []byte(form), time.Now().UTC()); err != nil {
+		h.t.Fatal(err)
+	}
+	resp, err := h.http.Do(req)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var made struct {
+		ID     string `xml:"HearthCreateAccountResult>Account>AccountID"`
+		Key    string `xml:"HearthCreateAccountResult>RootKey>AccessKeyID"`
+		Secret string `xml:"HearthCreateAccountResult>RootKey>SecretAccessKey"`
+	}
+	if err := xml.NewDecoder(resp.Body).Decode(&made); err != nil || made.Secret == "" {
+		h.t.Fatalf("account %q, %v", made.ID, err)
+	}
+	return made.ID, h.as(made.Key, made.Secret, "")
+}
+
+// crossAccount has a second account knock: nothing of the first is open to it
+// but what a resource policy opens, on that policy's conditions.
+func (h hearth) crossAccount() {
+	h.t.Helper()
+	ctx := h.t.Context()
+	id, stranger := h.account("strangers")
+	get := func() error {
+		_, err := stranger.GetFunction(ctx, &lambda.GetFunctionInput{FunctionName: aws.String(hiARN)})
+		return err
+	}
+	permit := func(sid string, source *string) {
+		_, err := h.AddPermission(ctx, &lambda.AddPermissionInput{
+			FunctionName: aws.String("hi"), StatementId: &sid, Action: aws.String("lambda:GetFunction"), Principal: &id, SourceArn: source,
+		})
+		if err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	words := "User: arn:aws:iam::" + id + ":root is not authorized to perform: lambda:GetFunction on resource: " + hiARN +
+		" because no resource-based policy allows the lambda:GetFunction action"
+	h.denied("another account", get(), "AccessDeniedException", words, "no resource-based policy")
+	permit("open", nil)
+	if err := get(); err != nil {
+		h.t.Errorf("a permission for the account: %v", err)
+	}
+	if _, err := h.RemovePermission(ctx, &lambda.RemovePermissionInput{FunctionName: aws.String("hi"), StatementId: aws.String("open")}); err != nil {
+		h.t.Fatal(err)
+	}
+	permit("bucket", aws.String("arn:aws:s3:::bucket"))
+	h.denied("another source", get(), "AccessDeniedException", words, "no resource-based policy")
 }
 
 // presigned uses an old link.
