@@ -282,6 +282,8 @@ func TestSessions(t *testing.T) {
 	}
 	alice, _ := h.user("alice", statement("Allow", "sts:AssumeRole", "*"))
 	in := &sts.AssumeRoleInput{RoleArn: made.Role.Arn, RoleSessionName: aws.String("s1")}
+	_, err = root.sts.AssumeRole(ctx, in)
+	h.denied("the root user", err, "AccessDenied", "Roles may not be assumed by root accounts.", "no role trust policy")
 	_, err = alice.sts.AssumeRole(ctx, in)
 	h.denied("no external id", err, "AccessDenied", "", "no role trust policy")
 	in.ExternalId = aws.String("ext")
