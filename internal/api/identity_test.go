@@ -41,11 +41,17 @@ func (h hearth) root() as { return h.as(key, secret, "") }
 // user makes a user with an inline policy and returns its clients and key.
 func (h hearth) user(name, document string) (as, string) {
 	h.t.Helper()
-	ctx, root := h.t.Context(), h.root()
+	return h.userOf(h.root(), name, document)
+}
+
+// userOf makes a user in the account of a root user.
+func (h hearth) userOf(root as, name, document string) (as, string) {
+	h.t.Helper()
+	ctx := h.t.Context()
 	if _, err := root.iam.CreateUser(ctx, &iam.CreateUserInput{UserName: &name}); err != nil {
 		h.t.Fatal(err)
 	}
-	h.allow(name, document)
+	h.allowIn(root, name, document)
 	out, err := root.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &name})
 	if err != nil {
 		h.t.Fatal(err)
@@ -55,7 +61,12 @@ func (h hearth) user(name, document string) (as, string) {
 
 func (h hearth) allow(user, document string) {
 	h.t.Helper()
-	_, err := h.root().iam.PutUserPolicy(h.t.Context(), &iam.PutUserPolicyInput{UserName: &user, PolicyName: aws.String("p"), PolicyDocument: &document})
+	h.allowIn(h.root(), user, document)
+}
+
+func (h hearth) allowIn(root as, user, document string) {
+	h.t.Helper()
+	_, err := root.iam.PutUserPolicy(h.t.Context(), &iam.PutUserPolicyInput{UserName: &user, PolicyName: aws.String("p"), PolicyDocument: &document})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -210,7 +221,8 @@ func (h hearth) account(name string) (string, as) {
 func (h hearth) crossAccount() {
 	h.t.Helper()
 	ctx := h.t.Context()
-	id, stranger := h.account("strangers")
+	id, root := h.account("strangers")
+	stranger, _ := h.userOf(root, "eve", statement("Allow", "lambda:*", "*"))
 	get := func() error {
 		_, err := stranger.GetFunction(ctx, &lambda.GetFunctionInput{FunctionName: aws.String(hiARN)})
 		return err
@@ -223,9 +235,11 @@ func (h hearth) crossAccount() {
 			h.t.Fatal(err)
 		}
 	}
-	words := "User: arn:aws:iam::" + id + ":root is not authorized to perform: lambda:GetFunction on resource: " + hiARN +
+	words := "User: arn:aws:iam::" + id + ":user/eve is not authorized to perform: lambda:GetFunction on resource: " + hiARN +
 		" because no resource-based policy allows the lambda:GetFunction action"
 	h.denied("another account", get(), "AccessDeniedException", words, "no resource-based policy")
+	_, err := root.GetFunction(ctx, &lambda.GetFunctionInput{FunctionName: aws.String(hiARN)})
+	h.denied("another account's root user", err, "AccessDeniedException", strings.Replace(words, ":user/eve ", ":root ", 1), "no resource-based policy")
 	permit("open", nil)
 	if err := get(); err != nil {
 		h.t.Errorf("a permission for the account: %v", err)
@@ -235,6 +249,18 @@ func (h hearth) crossAccount() {
 	}
 	permit("bucket", aws.String("arn:aws:s3:::bucket"))
 	h.denied("another source", get(), "AccessDeniedException", words, "no resource-based policy")
+	if _, err := h.RemovePermission(ctx, &lambda.RemovePermissionInput{FunctionName: aws.String("hi"), StatementId: aws.String("bucket")}); err != nil {
+		h.t.Fatal(err)
+	}
+	// What the function's account opens, the user's own must allow too.
+	permit("open", nil)
+	h.allowIn(root, "eve", statement("Allow", "lambda:ListFunctions", "*"))
+	h.denied("the user's own account", get(), "AccessDeniedException", "User: arn:aws:iam::"+id+":user/eve is not authorized to perform: "+
+		"lambda:GetFunction on resource: "+hiARN+" because no identity-based policy allows the lambda:GetFunction action", "no identity-based policy")
+	h.allowIn(root, "eve", statement("Allow", "lambda:*", hiARN))
+	if err := get(); err != nil {
+		h.t.Errorf("both accounts allow it: %v", err)
+	}
 }
 
 // presigned uses an old link.
@@ -282,6 +308,8 @@ func TestSessions(t *testing.T) {
 	}
 	alice, _ := h.user("alice", statement("Allow", "sts:AssumeRole", "*"))
 	in := &sts.AssumeRoleInput{RoleArn: made.Role.Arn, RoleSessionName: aws.String("s1")}
+	_, err = root.sts.AssumeRole(ctx, in)
+	h.denied("the root user", err, "AccessDenied", "Roles may not be assumed by root accounts.", "no role trust policy")
 	_, err = alice.sts.AssumeRole(ctx, in)
 	h.denied("no external id", err, "AccessDenied", "", "no role trust policy")
 	in.ExternalId = aws.String("ext")

@@ -209,6 +209,9 @@ func (h *Hearth) openWorker(ctx context.Context) (err error) {
 	if h.runtimes, err = managedruntime.Open(cache, h.cfg.Log); err != nil {
 		return err
 	}
+	if err := h.dir.KeepsImages(cache); err != nil {
+		return err
+	}
 	maker, err := scratch.New(filepath.Join(h.dir.Worker(), "templates"))
 	if err != nil {
 		return err

@@ -39,6 +39,9 @@ func assumeRole(ctx context.Context, s *Service, c *call) (any, error) {
 		return nil, err
 	}
 	if id.Kind == policy.RootUser {
+		request := s.assumeRequest(c, "sts:AssumeRole", c.Get("RoleArn"), accountOf(c.Get("RoleArn")), &session{})
+		request.Principal = &id.Principal
+		s.audit(c.Caller, request, policy.Decision{Missing: policy.KindTrust})
 		return nil, awserr.New("AccessDenied", "Roles may not be assumed by root accounts.")
 	}
 	made := session{Chained: id.Kind == policy.RoleSession}
