@@ -34,7 +34,7 @@ var layers = []layer{
 		"internal/logfilter", "internal/logstore", "internal/managedruntime", "internal/mount",
 		"internal/netns", "internal/objectstore", "internal/osthread", "internal/policy",
 		"internal/s3", "internal/sandbox/...", "internal/scratch", "internal/table",
-		"internal/webidentity", "runtimes",
+		"internal/volume", "internal/webidentity", "runtimes",
 	}},
 	// Services meet only through interfaces that the caller owns: each can
 	// become a process, and most will.
