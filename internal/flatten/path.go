@@ -102,7 +102,9 @@ func (b *builder) step(w *walk) error {
 	case isDir:
 	case !w.create:
 		d = 0
-	case d != 0 && !w.replace:
+	// A file of a layer below gives way, as for overlayfs; this layer's own
+	// does not.
+	case d != 0 && !w.replace && t.dentries.at(d).layer == b.layer:
 		err = errNotDirectory
 	default:
 		d, err = b.put(w.at, s, inode{mode: typeDir | 0o755})
@@ -236,10 +238,12 @@ func (b *builder) strip(d uint32) {
 		b.clear(d)
 	}
 	if t.dentries.at(d).layer == b.layer {
+		n.layer = b.layer // as if the whiteout had come first
 		return
 	}
 	if n.is(typeDir) && n.at != 0 {
 		n.setAttributes(&inode{mode: typeDir | 0o755})
+		n.layer = b.layer
 		t.dentries.at(d).layer = b.layer
 		return
 	}
