@@ -245,3 +245,27 @@ func compare(t interface{ Errorf(string, ...any) }, got, want map[string]string)
 }
 
 var someTime = time.Unix(1_700_000_000, 123_456_789)
+
+// writeSparse is writeImage for images of mostly nothing.
+func writeSparse(t *testing.T, m *flatten.Image, name string) {
+	t.Helper()
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	none := make([]byte, 1<<20)
+	for off := int64(0); off < m.Size(); off += 1 << 20 {
+		p := make([]byte, min(1<<20, m.Size()-off))
+		_, err := m.ReadAt(p, off)
+		if err == nil && !bytes.Equal(p, none[:len(p)]) {
+			_, err = f.WriteAt(p, off)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Truncate(m.Size()); err != nil {
+		t.Fatal(err)
+	}
+}
