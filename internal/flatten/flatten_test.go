@@ -322,7 +322,7 @@ func TestReadAt(t *testing.T) {
 	for off := int64(0); off < m.Size(); off += 1777 {
 		p := make([]byte, 5000)
 		n, err := m.ReadAt(p, off)
-		if want := min(int64(len(p)), m.Size()-off); int64(n) != want || (err == io.EOF) != (want < 5000) || !bytes.Equal(p[:n], all[off:off+want]) {
+		if want := min(int64(len(p)), m.Size()-off); int64(n) != want || errors.Is(err, io.EOF) != (want < 5000) || !bytes.Equal(p[:n], all[off:off+want]) {
 			t.Fatalf("at %d: got %d, %v", off, n, err)
 		}
 	}

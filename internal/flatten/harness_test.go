@@ -188,6 +188,7 @@ func snapshot(t fataler, root string) map[string]string {
 				return err
 			}
 			line += " → " + target
+		default:
 		}
 		if !info.IsDir() {
 			if first[st.Ino] == "" {

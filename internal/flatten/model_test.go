@@ -37,8 +37,8 @@ type modelNode struct {
 	xattr    string
 }
 
-func newModel() model {
-	return model{at: map[string]*modelNode{".": emptyDir()}}
+func newModel() *model {
+	return &model{at: map[string]*modelNode{".": emptyDir()}}
 }
 
 func emptyDir() *modelNode {
@@ -55,7 +55,7 @@ func isLost(p string) bool { return p == blocked || p == lost }
 
 // parent follows symbolic links on the way to a directory, from inside the
 // image, and makes the directories that are not there.
-func (m model) parent(name string, links int) string {
+func (m *model) parent(name string, links int) string {
 	if name == "." {
 		return "."
 	}
@@ -89,7 +89,7 @@ func (m model) parent(name string, links int) string {
 }
 
 // remove takes away what is below a name, and the name itself.
-func (m model) remove(name string, itself bool) {
+func (m *model) remove(name string, itself bool) {
 	for p := range m.at {
 		if p == name && itself || strings.HasPrefix(p, name+"/") || name == "." && p != "." {
 			delete(m.at, p)
@@ -126,7 +126,7 @@ func (m *model) apply(entries []entry) bool {
 	return true
 }
 
-func (m model) enter(e entry) bool {
+func (m *model) enter(e entry) bool {
 	up := m.parent(path.Dir(e.Name), 0)
 	if isLost(up) {
 		return false
@@ -154,8 +154,8 @@ func (m model) enter(e entry) bool {
 }
 
 // parentOf is parent, but makes nothing: what is not there, blocks.
-func (m model) parentOf(name string) string {
-	copied := model{maps.Clone(m.at), maps.Clone(m.own)}
+func (m *model) parentOf(name string) string {
+	copied := &model{maps.Clone(m.at), maps.Clone(m.own)}
 	up := copied.parent(name, 0)
 	if n := m.at[up]; up != lost && (n == nil || n.kind != tar.TypeDir) {
 		return blocked
@@ -164,7 +164,7 @@ func (m model) parentOf(name string) string {
 }
 
 // snapshot is what the harness's snapshot sees of the model, mounted.
-func (m model) snapshot() map[string]string {
+func (m *model) snapshot() map[string]string {
 	names := make([]string, 0, len(m.at))
 	for p := range m.at {
 		names = append(names, p)
