@@ -2,6 +2,8 @@ package chunk_test
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -67,6 +69,26 @@ func TestOpenElsewhere(t *testing.T) {
 		if _, err := chunk.Open(nil, name, &theirKey, mine, sealed); !errors.Is(err, chunk.ErrIntegrity) {
 			t.Errorf("the key of another %s: got %v, want ErrIntegrity", what, err)
 		}
+	}
+}
+
+// TestOtherMessage has who knows a chunk's key encrypt something else under it:
+// only the name tells.
+func TestOtherMessage(t *testing.T) {
+	t.Parallel()
+	extra := chunk.NewExtra(&salt, 7, chunk.Common)
+	name, key, _ := chunk.Seal(nil, extra, []byte("what was stored"))
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	gcm, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := gcm.Seal(nil, make([]byte, 12), append(extra[:], "what was forged"...), nil)
+	if _, err := chunk.Open(nil, name, &key, extra, forged); !errors.Is(err, chunk.ErrIntegrity) {
+		t.Errorf("got %v, want ErrIntegrity", err)
 	}
 }
 

@@ -245,7 +245,10 @@ func compare(t interface{ Errorf(string, ...any) }, got, want map[string]string)
 	}
 }
 
-var someTime = time.Unix(1_700_000_000, 123_456_789)
+var (
+	someTime  = time.Unix(1_700_000_000, 123_456_789)
+	unixStart = time.Unix(0, 0)
+)
 
 // writeSparse is writeImage for images of mostly nothing.
 func writeSparse(t *testing.T, m *flatten.Image, name string) {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"pgregory.net/rapid"
 
@@ -128,40 +129,49 @@ func TestSwappedChunks(t *testing.T) {
 
 // TestSharedLoads has many read one chunk, the first of whom is called off.
 func TestSharedLoads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		b := content(size)
+		m, keys := built(t, s, b)
+		s.gate = make(chan struct{})
+		touched := 0
+		v := opened(t, s, m, keys, volume.Options{FirstTouch: func(int) { touched++ }})
+		ctx, cancel := context.WithCancel(t.Context())
+		var first error
+		go func() { _, first = v.ReadAt(ctx, make([]byte, 1), 0) }()
+		synctest.Wait()
+		var good atomic.Int64
+		for range 20 {
+			go func() {
+				p := make([]byte, size)
+				if _, err := v.ReadAt(t.Context(), p, 0); err == nil && bytes.Equal(p, b) {
+					good.Add(1)
+				}
+			}()
+		}
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		if !errors.Is(first, context.Canceled) {
+			t.Errorf("who was called off got %v", first)
+		}
+		close(s.gate)
+		synctest.Wait()
+		if good.Load() != 20 || len(s.asked) != 1 || touched != 1 {
+			t.Errorf("%d of 20 read it, asked for %d times, touched %d times", good.Load(), len(s.asked), touched)
+		}
+	})
+}
+
+// TestWrongLength: a chunk that is good and not as long as the manifest says.
+func TestWrongLength(t *testing.T) {
 	s := newStore()
-	b := content(size)
-	m, keys := built(t, s, b)
-	s.gate = make(chan struct{})
-	touched := make(chan int, 100)
-	v := opened(t, s, m, keys, volume.Options{FirstTouch: func(i int) { touched <- i }})
-	ctx, cancel := context.WithCancel(t.Context())
-	first := make(chan error)
-	go func() {
-		_, err := v.ReadAt(ctx, make([]byte, 1), 0)
-		first <- err
-	}()
-	<-touched
-	var wrong atomic.Int64
-	var all sync.WaitGroup
-	for range 20 {
-		all.Go(func() {
-			p := make([]byte, size)
-			if _, err := v.ReadAt(t.Context(), p, 0); err != nil || !bytes.Equal(p, b) {
-				wrong.Add(1)
-			}
-		})
-	}
-	cancel()
-	if err := <-first; !errors.Is(err, context.Canceled) {
-		t.Errorf("who was called off got %v", err)
-	}
-	close(s.gate)
-	all.Wait()
-	if wrong.Load() > 0 {
-		t.Errorf("%d of 20 did not read it", wrong.Load())
-	}
-	if len(s.asked) != 1 || len(touched) != 0 {
-		t.Errorf("asked for %d times, touched %d times more", len(s.asked), len(touched))
+	m, keys := built(t, s, content(size+100))
+	m.Size += 50
+	v := opened(t, s, m, keys, volume.Options{})
+	p := make([]byte, 10)
+	if n, err := v.ReadAt(t.Context(), p, size); !errors.Is(err, chunk.ErrIntegrity) || n != 0 {
+		t.Errorf("got %d, %v", n, err)
 	}
 }
 
