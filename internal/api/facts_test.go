@@ -120,7 +120,7 @@ func TestCreateLimits(t *testing.T) {
 	b := start(t)
 	t.Run("limits-021", func(t *testing.T) {
 		// Past the codec: it is tested with smaller bodies.
-		_, _, err := checkCode(make([]byte, 52428801), nil, nil, nil)
+		_, _, err := checkCode(make([]byte, 52428801), nil, nil, nil, nil)
 		want := "RequestEntityTooLargeException: Zipped size must be smaller than 52428800 bytes"
 		if err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)

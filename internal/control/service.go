@@ -44,6 +44,7 @@ type Config struct {
 	// Buckets is where code is fetched from that a request names in S3; nil if
 	// there is no S3 endpoint.
 	Buckets Buckets
+	Images  Images
 	Sealer  Sealer
 	Log     *slog.Logger
 	// Clock is time.Now if nil.
