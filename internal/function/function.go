@@ -107,6 +107,30 @@ type Image struct {
 	WorkingDirectory string   `json:"workingDirectory,omitempty"`
 }
 
+// ImageConfig is what a container image says itself about how to start it.
+type ImageConfig struct {
+	EntryPoint       []string `json:"entryPoint,omitempty"`
+	Command          []string `json:"command,omitempty"`
+	WorkingDirectory string   `json:"workingDirectory,omitempty"`
+	// Env are variables as NAME=VALUE.
+	Env []string `json:"env,omitempty"`
+}
+
+// Program is what to start in a container image, with its arguments, and
+// where: what the function says wins over what the image says.
+func (i *Image) Program(own *ImageConfig) (command []string, dir string) {
+	pick := func(ours, image []string) []string {
+		if len(ours) > 0 {
+			return ours
+		}
+		return image
+	}
+	if dir = i.WorkingDirectory; dir == "" {
+		dir = own.WorkingDirectory
+	}
+	return slices.Concat(pick(i.EntryPoint, own.EntryPoint), pick(i.Command, own.Command)), dir
+}
+
 // Layer is a version of a layer as a function uses it.
 type Layer struct {
 	ARN  string `json:"arn"` // with the version
