@@ -12,6 +12,7 @@ package function
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -135,6 +136,14 @@ func (i *Image) Program(own *ImageConfig) (command []string, dir string) {
 type Layer struct {
 	ARN  string `json:"arn"` // with the version
 	Code Code   `json:"code"`
+}
+
+// Account owns the layer: another one, maybe, than the function's.
+func (l *Layer) Account() string {
+	if parts := strings.Split(l.ARN, ":"); len(parts) > 4 {
+		return parts[4]
+	}
+	return ""
 }
 
 // VPC is AWS's VpcConfig.

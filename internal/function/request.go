@@ -10,8 +10,8 @@ type CreateRequest struct {
 	Config Config
 	// Zip is the code archive as uploaded, or nil if it is to be fetched from
 	// S3.
-	Zip  []byte
-	S3   *S3Object
+	Zip []byte
+	S3  *S3Object
 	// Image is the URI of a container image; then there is neither archive.
 	Image string
 	Tags  map[string]string

@@ -16,7 +16,7 @@ import (
 type booted struct {
 	id      string
 	runtime string
-	image   *mountedImage
+	image   Image // of the managed runtime
 	sb      sandbox.Sandbox
 	session *controlstream.Session
 	logs    *sink
@@ -24,8 +24,17 @@ type booted struct {
 	since   time.Time
 }
 
-// boot makes one; on error nothing of it is left.
-func (w *Worker) boot(ctx context.Context, runtime string) (_ *booted, err error) {
+// bootRuntime boots a sandbox of a managed runtime.
+func (w *Worker) bootRuntime(ctx context.Context, runtime string) (*booted, error) {
+	img, err := w.images.get(ctx, runtime)
+	if err != nil {
+		return nil, err
+	}
+	return w.boot(ctx, &booted{runtime: runtime, image: img.Image}, img.root)
+}
+
+// boot makes b a sandbox over a root; on error nothing of it is left.
+func (w *Worker) boot(ctx context.Context, b *booted, root string) (_ *booted, err error) {
 	select {
 	case w.boots <- struct{}{}:
 		defer func() { <-w.boots }()
@@ -34,18 +43,14 @@ func (w *Worker) boot(ctx context.Context, runtime string) (_ *booted, err error
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, w.cfg.BootTimeout, fmt.Errorf("worker: the sandbox did not boot within %v", w.cfg.BootTimeout))
 	defer cancel()
-	img, err := w.images.get(ctx, runtime)
-	if err != nil {
-		return nil, err
-	}
 	// Sandboxes have ids of their own: they exist before their environment.
-	b := &booted{id: string(environment.NewID()), runtime: runtime, image: img, logs: &sink{}, since: time.Now()}
+	b.id, b.logs, b.since = string(environment.NewID()), &sink{}, time.Now()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.discard(b))
 		}
 	}()
-	if err := w.make(ctx, b); err != nil {
+	if err := w.make(ctx, b, root); err != nil {
 		return nil, err
 	}
 	conn, err := b.sb.Control(ctx)
@@ -59,7 +64,7 @@ func (w *Worker) boot(ctx context.Context, runtime string) (_ *booted, err error
 }
 
 // make makes the sandbox and its /tmp, both at once: neither needs the other.
-func (w *Worker) make(ctx context.Context, b *booted) error {
+func (w *Worker) make(ctx context.Context, b *booted, root string) error {
 	var scratchErr error
 	done := make(chan struct{})
 	go func() {
@@ -67,7 +72,7 @@ func (w *Worker) make(ctx context.Context, b *booted) error {
 		b.scratch, scratchErr = w.cfg.Volumes.MakeScratch(ctx, w.scratchDir(b.id), defaultScratchMB)
 	}()
 	var err error
-	if b.sb, err = w.cfg.Driver.Create(ctx, sandbox.Spec{ID: b.id, Root: b.image.root, Egress: w.cfg.Egress}); err != nil {
+	if b.sb, err = w.cfg.Driver.Create(ctx, sandbox.Spec{ID: b.id, Root: root, Egress: w.cfg.Egress}); err != nil {
 		err = fmt.Errorf("worker: create sandbox: %w", err)
 	}
 	<-done

@@ -53,7 +53,7 @@ func (s *images) close() error {
 	defer s.mu.Unlock()
 	var errs []error
 	for digest, m := range s.mounted {
-		errs = append(errs, s.volumes.UnmountImage(m.root))
+		errs = append(errs, s.volumes.Unmount(m.root))
 		delete(s.mounted, digest)
 	}
 	return errors.Join(errs...)

@@ -66,7 +66,7 @@ func (p *pool) take(ctx context.Context, runtime string) (b *booted, pooled bool
 	if b != nil {
 		return b, true, nil
 	}
-	b, err = p.w.boot(ctx, runtime)
+	b, err = p.w.bootRuntime(ctx, runtime)
 	return b, false, err
 }
 
@@ -94,7 +94,7 @@ func (s *shelf) target(window time.Duration) int {
 
 // add boots one sandbox, keeps it, and waits for its end or its use.
 func (p *pool) add(runtime string) {
-	b, err := p.w.boot(p.w.ctx, runtime)
+	b, err := p.w.bootRuntime(p.w.ctx, runtime)
 	p.mu.Lock()
 	s := p.shelf(runtime)
 	s.booting--

@@ -105,26 +105,31 @@ func (w *Worker) Close() error {
 		w.endpoint.wait() // the invokes that were asked for there have ended
 	}
 	// What the driver keeps for all sandboxes together goes too.
-	return errors.Join(endpointErr, w.cfg.Driver.Sweep(context.WithoutCancel(w.ctx)), w.images.close())
+	return errors.Join(endpointErr, w.cfg.Driver.Sweep(context.WithoutCancel(w.ctx)), w.code.close(), w.images.close())
 }
 
 // Prepare makes sure that environments of a configuration can be started: its
-// runtime's image can be mounted, its code and layers unpacked. It also has a sandbox
+// runtime's image, its code and its layers can be mounted. It also has a sandbox
 // booted, as the first invoke is likely to follow.
-func (w *Worker) Prepare(ctx context.Context, cfg *function.Config) error {
-	if _, err := w.images.get(ctx, cfg.Runtime); err != nil {
-		return err
-	}
-	for _, archives := range []stack{{cfg.Code}, layersOf(cfg)} {
-		if len(archives) == 0 {
-			continue
-		}
-		if _, err := w.code.acquire(ctx, archives); err != nil {
+func (w *Worker) Prepare(ctx context.Context, account string, cfg *function.Config) error {
+	if cfg.Image == nil {
+		if _, err := w.images.get(ctx, cfg.Runtime); err != nil {
 			return err
 		}
-		w.code.release(archives)
 	}
-	if w.ctx.Err() == nil {
+	for _, refs := range [][]CodeRef{codeOf(account, cfg), layersOf(cfg)} {
+		if len(refs) == 0 {
+			continue
+		}
+		code, err := w.code.acquire(ctx, refs)
+		if err != nil {
+			return err
+		}
+		if err := w.code.release(code); err != nil {
+			return err
+		}
+	}
+	if w.ctx.Err() == nil && cfg.Image == nil {
 		w.pool.expect(cfg.Runtime)
 		w.pool.refill(cfg.Runtime)
 	}
