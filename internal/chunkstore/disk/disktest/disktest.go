@@ -123,7 +123,7 @@ func (d *Disk) Bytes(dir string) int64 {
 	defer d.mu.Unlock()
 	var sum int64
 	for name, n := range d.live {
-		if !n.dir && strings.HasPrefix(name, dir+"/") {
+		if !n.dir && (dir == "." || strings.HasPrefix(name, dir+"/")) {
 			sum += int64(len(n.data))
 		}
 	}
