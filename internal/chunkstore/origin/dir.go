@@ -55,14 +55,15 @@ func OpenDir(name string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store of chunks: %w", err)
 	}
-	d, err := newDir(root)
+	d, err := NewDir(root)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open store of chunks %s: %w", name, err), root.Close())
 	}
 	return d, nil
 }
 
-func newDir(on disk.Disk) (*Dir, error) {
+// NewDir is OpenDir on a disk, which the Dir owns from then on.
+func NewDir(on disk.Disk) (*Dir, error) {
 	d := &Dir{disk: on, puts: make(map[chunk.Ref]*pending), durable: make(map[string]bool)}
 	for _, name := range []string{tempDir, badDir} {
 		if err := on.Mkdir(name); err != nil && !errors.Is(err, fs.ErrExist) {

@@ -55,7 +55,7 @@ func openDir(t *testing.T) *Dir {
 
 func mustNew(t *testing.T, on *disktest.Disk) *Dir {
 	t.Helper()
-	d, err := newDir(on)
+	d, err := NewDir(on)
 	if err != nil {
 		t.Fatal(err)
 	}
