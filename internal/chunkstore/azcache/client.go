@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -121,6 +122,9 @@ type ClientStats struct {
 	Hedges, HedgesWon, HedgesSpared int64
 	// Failovers asked a second node since the first failed.
 	Failovers int64
+	// Spilled reads went to a node beyond those that keep the chunk, since
+	// these had much to do, and then to one of them after all.
+	Spilled int64
 	// Failed requests had no usable answer in time.
 	Failed int64
 	// Corrupt answers were not the chunk.
@@ -215,97 +219,155 @@ func (c *Client) Stats() ClientStats {
 	return s
 }
 
+// why a node is asked.
+type why int
+
+const (
+	asFirst why = iota
+	asHedge     // the first is late
+	asOther     // the first failed
+	asOwner     // the first is none of the nodes that keep the chunk, and has it not
+)
+
 // answer is how a request ended.
 type answer struct {
 	bytes []byte
 	err   error
-	hedge bool
+	why   why
+	owner bool
 }
 
-// ReadChunk implements chunk.Source. The bytes it returns are the chunk's. An
-// answer that says that there is none is believed, from whichever node it
-// comes first: the origin is nearer than another round.
+// ReadChunk implements chunk.Source. The bytes it returns are the chunk's.
+// That there is none is believed of any node on which the chunk would be put;
+// a node that was asked because those have too much to do may not have it.
 func (c *Client) ReadChunk(ctx context.Context, ref chunk.Ref) ([]byte, error) {
-	c.mu.Lock()
-	c.stats.Reads++
-	empty := len(c.ring.nodes) == 0
-	c.hedger.request()
-	delay := c.hedger.delay
-	first := c.take(ref, nil)
-	c.mu.Unlock()
-	if empty {
-		return nil, chunk.ErrNotFound
-	}
-	if first == nil {
-		return nil, ErrUnavailable
-	}
 	limited, release := context.WithTimeoutCause(ctx, c.cfg.Timeout, errLate)
 	defer release()
 	asking, cancel := context.WithCancelCause(limited)
 	defer cancel(errLost)
-	answers := make(chan answer, 2)
-	c.ask(asking, first, ref, false, answers)
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
-	asked, outstanding := 1, 1
-	second := func(hedge bool) {
-		if n := c.another(ref, first, hedge); n != nil {
-			asked, outstanding = asked+1, outstanding+1
-			c.ask(asking, n, ref, hedge, answers)
-		}
+	r := reading{client: c, ref: ref, answers: make(chan answer, 2)}
+	r.ask(asking, asFirst)
+	if r.asked == 0 {
+		return nil, c.nobody()
 	}
+	timer := time.NewTimer(c.hedgeAfter())
+	defer timer.Stop()
 	for {
 		select {
-		case a := <-answers:
-			outstanding--
-			if a.err == nil || errors.Is(a.err, chunk.ErrNotFound) {
+		case a := <-r.answers:
+			if r.last(asking, a) {
 				c.won(a)
 				return a.bytes, a.err
 			}
-			if asked == 1 && asking.Err() == nil {
-				second(false)
-			}
-			if outstanding == 0 {
-				return nil, a.err
-			}
 		case <-timer.C:
-			if asked == 1 {
-				second(true)
+			if r.asked == 1 {
+				r.ask(asking, asHedge)
 			}
 		}
 	}
 }
 
-// take chooses a node and counts a request to it. Called locked.
-func (c *Client) take(ref chunk.Ref, except *node) *node {
-	n := c.ring.choose(ref.Name, except, c.cfg.Now())
-	if n != nil {
-		n.inFlight++
-	}
-	return n
+// reading is a chunk being read, from one node or two.
+type reading struct {
+	client             *Client
+	ref                chunk.Ref
+	first              *node
+	asked, outstanding int
+	answers            chan answer
 }
 
-// another chooses a second node to ask, if that is within the budget.
-func (c *Client) another(ref chunk.Ref, first *node, hedge bool) *node {
+// ask asks a node, if there is one for that.
+func (r *reading) ask(ctx context.Context, why why) {
+	n, owner := r.client.take(r.ref, r.first, why)
+	if n == nil {
+		return
+	}
+	if r.first == nil {
+		r.first = n
+	}
+	r.asked++
+	r.outstanding++
+	r.client.ask(ctx, n, r.ref, why, owner, r.answers)
+}
+
+// last says whether an answer is the one that counts. If it is not, and there
+// was no second request yet, it sends one.
+func (r *reading) last(ctx context.Context, a answer) bool {
+	r.outstanding--
+	missing := errors.Is(a.err, chunk.ErrNotFound)
+	switch {
+	case a.err == nil || missing && a.owner:
+		return true
+	case r.asked > 1 || ctx.Err() != nil:
+	case missing:
+		r.ask(ctx, asOwner)
+	default:
+		r.ask(ctx, asOther)
+	}
+	return r.outstanding == 0
+}
+
+// nobody says why no node can be asked.
+func (c *Client) nobody() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if hedge && !c.hedger.spend() {
-		c.stats.HedgesSpared++
-		return nil
+	if len(c.ring.nodes) == 0 {
+		return chunk.ErrNotFound
 	}
-	n := c.take(ref, first)
-	switch {
-	case n == nil:
-	case hedge:
+	return ErrUnavailable
+}
+
+func (c *Client) hedgeAfter() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.hedger.delay
+}
+
+// take chooses a node to ask, if there is one, and counts a request to it. It
+// says whether the chunk would be put there.
+func (c *Client) take(ref chunk.Ref, except *node, why why) (n *node, owner bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.cfg.Now()
+	owners := c.ring.owners(ref.Name, c.cfg.Copies, now)
+	switch why {
+	case asFirst:
+		c.stats.Reads++
+		c.hedger.request()
+	case asHedge:
+		if !c.hedger.spend() {
+			c.stats.HedgesSpared++
+			return nil, false
+		}
+	case asOther:
+	case asOwner:
+		for _, o := range owners {
+			if n == nil && o != except {
+				n = o
+			}
+		}
+	}
+	if n == nil {
+		n = c.ring.choose(ref.Name, except, now)
+	}
+	if n == nil {
+		return nil, false
+	}
+	n.inFlight++
+	switch why {
+	case asFirst:
+	case asHedge:
 		c.stats.Hedges++
-	default:
+	case asOther:
 		c.stats.Failovers++
+	case asOwner:
+		c.stats.Spilled++
 	}
-	return n
+	return n, slices.Contains(owners, n)
 }
 
 func (c *Client) won(a answer) {
-	if a.hedge && a.err == nil {
+	if a.why == asHedge && a.err == nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.stats.HedgesWon++
@@ -314,12 +376,12 @@ func (c *Client) won(a answer) {
 
 // ask sends a request to a node that was taken, and gives it back with what it
 // made of it.
-func (c *Client) ask(ctx context.Context, n *node, ref chunk.Ref, hedge bool, answers chan<- answer) {
+func (c *Client) ask(ctx context.Context, n *node, ref chunk.Ref, why why, owner bool, answers chan<- answer) {
 	c.running.Go(func() {
 		begin := c.cfg.Now()
 		b, err := c.get(ctx, n.url, ref)
 		ended := context.Cause(ctx)
-		answers <- answer{b, err, hedge}
+		answers <- answer{b, err, why, owner}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		n.inFlight--
@@ -329,7 +391,7 @@ func (c *Client) ask(ctx context.Context, n *node, ref chunk.Ref, hedge bool, an
 			n.failures = 0
 			c.hedger.answered(now.Sub(begin))
 		case errors.Is(ended, errLost):
-			if !hedge { // which began later
+			if why == asFirst { // not one that began later
 				n.failed(now)
 				c.hedger.answered(now.Sub(begin))
 			}

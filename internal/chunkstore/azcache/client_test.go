@@ -363,6 +363,38 @@ func TestSpread(t *testing.T) {
 	})
 }
 
+// TestSpill: reads that go past a busy node, to one that has not got the chunk,
+// come back to it.
+func TestSpill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		z := newZone(t, 4)
+		c := newClient(t, ClientConfig{Nodes: manyNodes(4), Transport: z, Copies: 1, HedgeShare: -1})
+		var same []int
+		for i := 0; len(same) < 40; i++ {
+			if owner(c.ring, name(i)) == manyNodes(4)[2] {
+				same = append(same, i)
+				c.Fill(sealed(1, i))
+				c.Wait()
+			}
+		}
+		for u := range z.nodes {
+			z.set(u, time.Millisecond)
+		}
+		var wg sync.WaitGroup
+		for _, i := range same {
+			wg.Go(func() {
+				if err := get(t, c, i); err != nil {
+					t.Errorf("chunk %d: %v", i, err)
+				}
+			})
+		}
+		wg.Wait()
+		if got := c.Stats(); got.Spilled == 0 || got.Failed != 0 {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
 // TestFillIsBounded: while nodes hang, what does not fit is dropped, nobody
 // waits, and closing does not either.
 func TestFillIsBounded(t *testing.T) {
