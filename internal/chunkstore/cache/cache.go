@@ -267,6 +267,9 @@ func (c *Cache) Put(ref chunk.Ref, ciphertext []byte) {
 
 // keep makes a chunk resident in memory.
 func (c *Cache) keep(ref chunk.Ref, b []byte, now int64) {
+	if int64(len(b)) > c.cfg.MemoryBytes {
+		return // not even worth a checksum
+	}
 	sum := maphash.Bytes(c.seed, b)
 	c.mu.Lock()
 	defer c.mu.Unlock()
