@@ -191,9 +191,10 @@ func TestCorruptDisk(t *testing.T) {
 // TestCorruptMemory has somebody write to the bytes that were handed out.
 func TestCorruptMemory(t *testing.T) {
 	ref, b := sealed(1, 1)
-	on := &slowDisk{Disk: disktest.New(), gate: make(chan struct{})}
+	on := &slowDisk{Disk: disktest.New(), gate: make(chan struct{}), began: make(chan struct{}, 9)}
 	c := open(t, Config{MemoryBytes: 10 * size, DiskBytes: 10 * size, Disk: on})
 	c.Put(ref, bytes.Clone(b))
+	<-on.began // too late to take it off the queue
 	got, _ := find(c, ref)
 	got[7] ^= 1
 	wantNone(t, c, "waiting to be written", ref)
@@ -230,10 +231,14 @@ func TestCorruptQueue(t *testing.T) {
 // slowDisk writes nothing before its gate is open.
 type slowDisk struct {
 	*disktest.Disk
-	gate chan struct{}
+	gate  chan struct{}
+	began chan struct{} // told of each write that waits; may be nil
 }
 
 func (d *slowDisk) WriteFile(name string, data []byte) error {
+	if d.began != nil {
+		d.began <- struct{}{}
+	}
 	<-d.gate
 	return d.Disk.WriteFile(name, data)
 }

@@ -197,11 +197,18 @@ func (w *writer) write(j *job) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	unwanted := w.queued[j.ref] != j // meanwhile: dropped, or found to be corrupt
 	w.end(j)
 	switch {
+	case err == nil && unwanted:
+		if c.disk.entries[j.ref] == e {
+			c.disk.remove(e)
+			w.removeFile(j.ref)
+		}
+		return
 	case err == nil:
 		c.stats.Written++
-		e.value.ready = true // if it was dropped meanwhile, the file is to be removed already
+		e.value.ready = true
 		return
 	case isFull(err):
 		c.stats.Full++
