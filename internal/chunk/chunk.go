@@ -19,6 +19,9 @@ const Size = 512 << 10
 // MaxSize is the largest chunk that is ever read or written.
 const MaxSize = 4 << 20
 
+// MaxCiphertext is the length of the largest chunk's ciphertext.
+const MaxCiphertext = MaxSize + Overhead
+
 // Overhead is how much longer a ciphertext is than its plaintext.
 const Overhead = ExtraSize + gcmTag
 
