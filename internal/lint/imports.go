@@ -28,7 +28,7 @@ var layers = []layer{
 	}},
 	// domain packages know one thing of the machine or of a format each.
 	{name: "domain", packages: []string{
-		"internal/archive", "internal/audit", "internal/catalog", "internal/cgroup", "internal/datadir",
+		"internal/archive", "internal/audit", "internal/blockfs", "internal/catalog", "internal/cgroup", "internal/datadir",
 		"internal/deploy", "internal/doctor", "internal/etcd", "internal/eventfilter",
 		"internal/eventsource", "internal/functionurl", "internal/guest/...", "internal/keyring", "internal/lint",
 		"internal/logfilter", "internal/logstore", "internal/managedruntime", "internal/mount",
