@@ -169,7 +169,7 @@ func (c *Client) awaitEnd(ctx context.Context, l *link) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	f, err := takeLock(ctx, c.cfg.Dir)
+	f, err := awaitLock(ctx, c.cfg.Dir)
 	if err != nil {
 		return err
 	}
@@ -195,7 +195,8 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 			}
 		case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, os.ErrNotExist):
 			c.reapChild()
-			if err := c.spawn(ctx); err != nil {
+			// Somebody else may have started one in this moment.
+			if err := c.spawn(ctx); err != nil && !errors.Is(err, errTaken) {
 				return nil, err
 			}
 		case errors.Is(err, errUnlinked): // it is ending
@@ -493,6 +494,9 @@ const mountOptions = "errors=remount-ro"
 // Mount mounts the volume's ext4 file system read-only at the directory target,
 // without set-uid programs and device nodes.
 func (l *Lease) Mount(target string) error {
+	if l.isLost() {
+		return ErrLost // its device may be there still, if something is mounted from it
+	}
 	device, err := mount.OpenLoop(l.opened.Device, l.opened.File)
 	if errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%w: %w", ErrLost, err)
@@ -502,14 +506,22 @@ func (l *Lease) Mount(target string) error {
 	}
 	defer device.Close()
 	err = mount.Ext4Device(device, target, mountOptions)
+	if !l.isLost() {
+		return err
+	}
+	if err == nil {
+		err = mount.Unmount(target)
+	}
+	return errors.Join(ErrLost, err)
+}
+
+func (l *Lease) isLost() bool {
 	select {
 	case <-l.lost:
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrLost, err)
-		}
+		return true
 	default:
+		return false
 	}
-	return err
 }
 
 // Release ends the lease. What is still mounted stays readable until it is

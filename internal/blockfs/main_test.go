@@ -181,7 +181,12 @@ func connect(t testing.TB, cfg ClientConfig) *Client {
 	if err := c.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.Stop)
+	t.Cleanup(func() {
+		if t.Failed() {
+			_ = c.Shutdown(context.Background(), true) // a test that fails leaves nothing either
+		}
+		c.Stop()
+	})
 	return c
 }
 

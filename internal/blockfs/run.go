@@ -2,6 +2,7 @@ package blockfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -14,6 +15,9 @@ import (
 // readyWord is what a server's process writes to its parent when it serves.
 // Anything else is why it does not.
 const readyWord = "ready\n"
+
+// takenWord is what it writes if another serves the directory.
+const takenWord = "taken\n"
 
 // readyFD is the descriptor that a Client's child has that pipe at.
 const readyFD = 3
@@ -51,6 +55,10 @@ func Run(ctx context.Context, cfg Config, ready bool) error {
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	err = s.Start(starting)
 	cancel()
+	if errors.Is(err, errTaken) {
+		tell(takenWord)
+		return err
+	}
 	if err != nil {
 		tell(err.Error())
 		return err

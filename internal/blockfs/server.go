@@ -262,8 +262,21 @@ func makeDir(dir string) error {
 // was killed holds it until the kernel has closed its files.
 const lockRetry = 5 * time.Millisecond
 
-// takeLock locks the directory.
+// errTaken says that another server serves the directory.
+var errTaken = errors.New("another blockfs serves the directory")
+
+// takeLock locks the directory. It waits for a server that is ending, and not
+// for one that serves.
 func takeLock(ctx context.Context, dir string) (*os.File, error) {
+	return lockUnless(ctx, dir, listens)
+}
+
+// awaitLock locks the directory of a server that is ending.
+func awaitLock(ctx context.Context, dir string) (*os.File, error) {
+	return lockUnless(ctx, dir, func(string) bool { return false })
+}
+
+func lockUnless(ctx context.Context, dir string, served func(string) bool) (*os.File, error) {
 	tick := time.NewTicker(lockRetry)
 	defer tick.Stop()
 	for {
@@ -271,12 +284,30 @@ func takeLock(ctx context.Context, dir string) (*os.File, error) {
 		if err == nil || !errors.Is(err, unix.EAGAIN) {
 			return f, err
 		}
+		if served(dir) {
+			return nil, errTaken
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("another blockfs serves %s: %w", dir, context.Cause(ctx))
+			return nil, fmt.Errorf("%w: %w", errTaken, context.Cause(ctx))
 		}
 	}
+}
+
+// listens says whether somebody listens at the socket.
+func listens(dir string) bool {
+	d, err := os.Open(dir)
+	if err != nil {
+		return false
+	}
+	defer d.Close()
+	conn, err := net.DialUnix("unix", nil, socketAddr(d))
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }
 
 // tryLock locks a file. EAGAIN says that somebody else has it.

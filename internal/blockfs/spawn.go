@@ -52,6 +52,8 @@ func (c *Client) spawn(ctx context.Context) error {
 	}
 	reap(cmd, 0)
 	switch {
+	case string(word) == takenWord:
+		return errTaken
 	case err != nil:
 		return fmt.Errorf("start %s: %w", c.cfg.Command[0], errors.Join(context.Cause(ctx), err))
 	case len(word) == 0:
@@ -106,7 +108,7 @@ func (c *Client) killHung(ctx context.Context, pid int) error {
 	if err := mount.Abort(filepath.Join(c.cfg.Dir, mountName)); err != nil {
 		return err
 	}
-	free, err := takeLock(ctx, c.cfg.Dir)
+	free, err := awaitLock(ctx, c.cfg.Dir)
 	if err != nil {
 		return err
 	}
