@@ -13,9 +13,12 @@ import (
 	"time"
 
 	"hearth/internal/api"
+	"hearth/internal/artifact"
 	"hearth/internal/assignment"
 	"hearth/internal/audit"
+	"hearth/internal/blockfs"
 	"hearth/internal/catalog"
+	"hearth/internal/chunkstore/origin"
 	"hearth/internal/control"
 	"hearth/internal/counting"
 	"hearth/internal/datadir"
@@ -31,6 +34,7 @@ import (
 	"hearth/internal/objectstore"
 	"hearth/internal/placement"
 	"hearth/internal/scratch"
+	"hearth/internal/volumefs"
 	"hearth/internal/worker"
 )
 
@@ -57,6 +61,10 @@ type Hearth struct {
 	people     *iam.Service
 	kms        *kms.Service
 	catalog    *catalog.Catalog
+	chunks     *origin.Dir
+	artifacts  *artifact.Service
+	blockfs    *blockfs.Client
+	volumes    *volumefs.Host
 	runtimes   *managedruntime.Store
 	placement  *placement.Service
 	assignment *assignment.Service
@@ -95,7 +103,7 @@ func Start(ctx context.Context, cfg Config) (_ *Hearth, err error) {
 		return nil, fmt.Errorf("listen on %s: %w; stop what uses the port, or choose another with --listen HOST:PORT", cfg.Listen, err)
 	}
 	h.stopLast(func() { _ = listener.Close() }) // closed by the server already, as a rule
-	for _, step := range []func(context.Context) error{h.openStores, h.openWorker, h.openControl} {
+	for _, step := range []func(context.Context) error{h.openStores, h.openVolumes, h.openWorker, h.openControl} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -237,7 +245,7 @@ func (h *Hearth) openWorker(ctx context.Context) (err error) {
 	}
 	h.worker, err = worker.New(worker.Config{
 		ID: theWorker, Dir: h.dir.Worker(), Driver: driver,
-		Images: images{h}, Archives: archives{h.objects}, Environments: h.kms, Volumes: volumes{maker}, Logs: h.logs, Reporter: h.assignment,
+		Images: images{h}, Code: code{h.volumes}, Environments: h.kms, Volumes: volumes{maker}, Logs: h.logs, Reporter: h.assignment,
 		Credentials: roles{h.people}, API: &h.inside,
 		Log: h.cfg.Log, Region: h.cfg.Region,
 		Egress: h.cfg.Egress, CapacityMB: h.cfg.MemoryMB, Pool: h.cfg.Pool,
@@ -249,6 +257,10 @@ func (h *Hearth) openWorker(ctx context.Context) (err error) {
 		return err
 	}
 	h.stopLast(func() { h.stopped("worker", h.worker.Close()) })
+	// Nothing of a former life is mounted any more.
+	if _, err := h.blockfs.Sweep(ctx); err != nil {
+		return err
+	}
 	h.assignment.Start()
 	h.stopLast(h.assignment.Stop)
 	h.beat()
@@ -281,7 +293,7 @@ func (h *Hearth) openControl(ctx context.Context) error {
 		return err
 	}
 	h.control = control.New(control.Config{
-		Catalog: h.catalog, Objects: h.objects, Preparer: preparer{h}, Buckets: buckets, Sealer: h.kms,
+		Catalog: h.catalog, Objects: h.objects, Volumes: h.artifacts, Preparer: preparer{h}, Buckets: buckets, Sealer: h.kms,
 		Log: h.cfg.Log, Region: h.cfg.Region, Limits: control.Limits{Concurrency: h.cfg.AccountConcurrency},
 	})
 	if err := h.control.Start(ctx); err != nil {

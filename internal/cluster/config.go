@@ -59,6 +59,9 @@ type Config struct {
 	// Runsc and Init are the sandbox runtime and the program that is process
 	// 1 of every sandbox; default beside this program.
 	Runsc, Init string
+	// Program is this program, of which blockfs is a process; default the one
+	// that runs.
+	Program string
 	// RuntimeCache keeps built runtime images; default in the data directory.
 	RuntimeCache string
 	// S3 is where code is fetched from that requests name in a bucket; nowhere
@@ -132,7 +135,7 @@ func (c *Config) fill() error {
 			problems = append(problems, err)
 		}
 	}
-	problems = append(problems, program(&c.Runsc, "runsc"), program(&c.Init, "hearth-init"))
+	problems = append(problems, program(&c.Runsc, "runsc"), program(&c.Init, "hearth-init"), c.self())
 	return errors.Join(problems...)
 }
 
@@ -172,6 +175,14 @@ func program(path *string, name string) error {
 		return fmt.Errorf("%s is not an executable program; build it with: make build", *path)
 	}
 	return nil
+}
+
+// self finds this program.
+func (c *Config) self() (err error) {
+	if c.Program == "" {
+		c.Program, err = os.Executable()
+	}
+	return err
 }
 
 // machineMemoryMB reads the machine's memory from the kernel.

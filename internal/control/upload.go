@@ -228,7 +228,7 @@ func (u *upload) drop(ctx context.Context, err error) error {
 	if u.zip != nil {
 		return err
 	}
-	if derr := u.s.cfg.Objects.Delete(context.WithoutCancel(ctx), u.code.Object); derr != nil {
+	if derr := u.s.cfg.remove(context.WithoutCancel(ctx), u.code.Object); derr != nil {
 		return errors.Join(err, fmt.Errorf("an archive stays until the next start: %w", derr))
 	}
 	return err

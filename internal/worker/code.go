@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,6 +22,7 @@ type codeCache struct {
 	dir    string
 	code   Code
 	mounts Volumes
+	log    *slog.Logger
 	spare  int // mounts that nobody uses and that are kept
 
 	mu      sync.Mutex
@@ -49,7 +51,7 @@ type codeEntry struct {
 
 func newCodeCache(cfg *Config) *codeCache {
 	return &codeCache{
-		dir: filepath.Join(cfg.Dir, "code"), code: cfg.Code, mounts: cfg.Volumes, spare: cfg.SpareMounts,
+		dir: filepath.Join(cfg.Dir, "code"), code: cfg.Code, mounts: cfg.Volumes, spare: cfg.SpareMounts, log: cfg.Log,
 		entries: make(map[string]*codeEntry),
 	}
 }
@@ -83,8 +85,12 @@ func (c *codeCache) acquire(ctx context.Context, refs []CodeRef) (*codeEntry, er
 	key := strings.Join(objects, "\n") // which no object's key has
 	c.mu.Lock()
 	e := c.entries[key]
+	var over []*codeEntry
 	if e != nil && e.lost() {
 		c.take(e) // and have another
+		if e.refs == 0 {
+			over = append(over, e)
+		}
 		e = nil
 	}
 	first := e == nil
@@ -96,6 +102,9 @@ func (c *codeCache) acquire(ctx context.Context, refs []CodeRef) (*codeEntry, er
 	e.refs++
 	c.mu.Unlock()
 
+	if err := c.unmountAll(over); err != nil {
+		c.log.LogAttrs(ctx, slog.LevelError, "worker: a lost volume is not unmounted", slog.Any("error", err))
+	}
 	if first {
 		// Others wait for this mount: one caller's leaving must not fail it.
 		e.err = c.make(context.WithoutCancel(ctx), e, refs)

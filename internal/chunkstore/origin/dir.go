@@ -62,9 +62,23 @@ func OpenDir(name string) (*Dir, error) {
 	return d, nil
 }
 
+// AttachDir opens the store in a directory that another process has open, to
+// read from it: nothing is swept.
+func AttachDir(name string) (*Dir, error) {
+	root, err := disk.OpenRoot(name)
+	if err != nil {
+		return nil, fmt.Errorf("attach store of chunks: %w", err)
+	}
+	return newDir(root), nil
+}
+
+func newDir(on disk.Disk) *Dir {
+	return &Dir{disk: on, puts: make(map[chunk.Ref]*pending), durable: make(map[string]bool)}
+}
+
 // NewDir is OpenDir on a disk, which the Dir owns from then on.
 func NewDir(on disk.Disk) (*Dir, error) {
-	d := &Dir{disk: on, puts: make(map[chunk.Ref]*pending), durable: make(map[string]bool)}
+	d := newDir(on)
 	for _, name := range []string{tempDir, badDir} {
 		if err := on.Mkdir(name); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, full(err)
