@@ -178,11 +178,17 @@ func (c *Client) awaitEnd(ctx context.Context, l *link) error {
 
 // connect returns a link to a server that can be used, and starts one if need be.
 func (c *Client) connect(ctx context.Context) (*link, error) {
+	spawned := false
 	for {
 		l, err := dial(ctx, c.cfg.Dir, c.cfg.Build, c.cfg.Patience)
 		var hung *hungError
 		switch {
 		case err == nil:
+			// Of another build it can be even so, if the program has been
+			// replaced since this one was started: there is no better one.
+			if spawned && l.server.Version == protocolVersion {
+				return l, nil
+			}
 			if ok, err := c.suits(ctx, l); ok {
 				return l, nil
 			} else if err != nil {
@@ -196,9 +202,11 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 		case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, os.ErrNotExist):
 			c.reapChild()
 			// Somebody else may have started one in this moment.
-			if err := c.spawn(ctx); err != nil && !errors.Is(err, errTaken) {
+			err := c.spawn(ctx)
+			if err != nil && !errors.Is(err, errTaken) {
 				return nil, err
 			}
+			spawned = err == nil
 		case errors.Is(err, errUnlinked): // it is ending
 		default:
 			return nil, err
