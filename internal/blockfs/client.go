@@ -145,8 +145,8 @@ func (c *Client) Shutdown(ctx context.Context, force bool) error {
 		c.mu.Unlock()
 		return err
 	}
-	if err == nil {
-		// The lock is the last to go.
+	// A server may hang up before it has answered. The lock is the last to go.
+	if err == nil || l != nil && errors.Is(err, errUnlinked) {
 		err = c.awaitEnd(ctx, l)
 	}
 	c.cancel(errClosed)

@@ -182,7 +182,7 @@ func connect(t testing.TB, cfg ClientConfig) *Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if t.Failed() {
+		if t.Failed() && c.child != nil {
 			_ = c.Shutdown(context.Background(), true) // a test that fails leaves nothing either
 		}
 		c.Stop()
