@@ -50,9 +50,6 @@ func failure(ctx context.Context, host string, err error) error {
 	case errors.Is(err, outbound.ErrRefused):
 		return fmt.Errorf("%w: its registry %s leads to an address that is not public; use a public registry or Hearth's own, "+
 			"or have the operator allow the host", ErrInvalid, host)
-	case errors.Is(err, outbound.ErrPlain):
-		return fmt.Errorf("%w: its registry %s does not speak TLS; set TLS up there, "+
-			"or have the operator allow the host in the clear", ErrInvalid, host)
 	case errors.As(err, &refused):
 		return status(host, refused.StatusCode)
 	case errors.As(err, &certificate):
@@ -60,6 +57,9 @@ func failure(ctx context.Context, host string, err error) error {
 			"have the operator add its authority to the system's", ErrUnavailable, host)
 	case errors.As(err, &dns):
 		return fmt.Errorf("%w: the name %s cannot be looked up; check its spelling", ErrUnavailable, host)
+	case errors.Is(err, outbound.ErrPlain): // perhaps after an attempt at TLS, which may have said more
+		return fmt.Errorf("%w: its registry %s does not speak TLS; set TLS up there, "+
+			"or have the operator allow the host in the clear", ErrInvalid, host)
 	case errors.Is(err, errStalled):
 		return fmt.Errorf("%w: %s: %w; try again", ErrUnavailable, host, errStalled)
 	default:
