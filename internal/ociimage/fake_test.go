@@ -11,6 +11,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"hearth/internal/ociname"
 )
 
 // fake is a repository whose every byte a test decides about.
@@ -57,8 +59,8 @@ func give(w http.ResponseWriter, r *http.Request, data []byte) bool {
 
 // blob adds a blob and describes it.
 func (f *fake) blob(data []byte, kind types.MediaType) v1.Descriptor {
-	f.blobs[digestOf(data)] = data
-	hash, err := v1.NewHash(digestOf(data))
+	f.blobs[ociname.Digest(data)] = data
+	hash, err := v1.NewHash(ociname.Digest(data))
 	if err != nil {
 		panic(err)
 	}

@@ -3,18 +3,17 @@ package ociimage
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"hearth/internal/ociname"
 )
 
 // A source holds manifests and blobs. Nothing of what it returns has been
@@ -62,7 +61,7 @@ func (f *finder) find(ctx context.Context, repository, reference string) (*Image
 			if err != nil {
 				return nil, err
 			}
-			img.Digest = digestOf(data)
+			img.Digest = ociname.Digest(data)
 			img.Reference = repository + "@" + img.Digest
 			return img, nil
 		case kind.IsSchema1():
@@ -82,7 +81,7 @@ func (f *finder) manifest(ctx context.Context, reference string) ([]byte, types.
 	if err != nil {
 		return nil, "", err
 	}
-	if isDigest(reference) && digestOf(data) != reference {
+	if ociname.IsDigest(reference) && ociname.Digest(data) != reference {
 		return nil, "", fmt.Errorf("%w: its manifest has another digest than %s: the registry is damaged, or lies", ErrInvalid, reference)
 	}
 	kind, err := kindOf(data, declared)
@@ -157,7 +156,7 @@ func usualVariant(p *v1.Platform) bool {
 }
 
 func checkDescriptor(d *v1.Descriptor) error {
-	if !isDigest(d.Digest.String()) {
+	if !ociname.IsDigest(d.Digest.String()) {
 		return fmt.Errorf("%w: it names something by %q; only sha256 digests are understood", ErrInvalid, printable(d.Digest.String()))
 	}
 	if d.Size < 0 {
@@ -276,13 +275,4 @@ func (f *finder) config(ctx context.Context, d *v1.Descriptor) ([]byte, error) {
 	var b bytes.Buffer
 	_, err := io.Copy(&b, r)
 	return b.Bytes(), errors.Join(err, r.Close())
-}
-
-var digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-
-func isDigest(s string) bool { return digestPattern.MatchString(s) }
-
-func digestOf(data []byte) string {
-	sum := sha256.Sum256(data)
-	return "sha256:" + hex.EncodeToString(sum[:])
 }

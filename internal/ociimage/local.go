@@ -14,6 +14,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"hearth/internal/ociname"
 )
 
 // LocalRequest names an image in a file or directory.
@@ -279,7 +281,7 @@ func openSaved(ctx context.Context, in files, list []byte, q LocalRequest) (sour
 	if s.made, err = json.Marshal(m); err != nil {
 		return nil, "", err
 	}
-	return s, digestOf(s.made), nil
+	return s, ociname.Digest(s.made), nil
 }
 
 func pick(images []saved, name string) (*saved, error) {

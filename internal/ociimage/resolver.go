@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 
+	"hearth/internal/ociname"
 	"hearth/internal/outbound"
 )
 
@@ -160,7 +161,11 @@ func (r *Resolver) parse(reference string) (name.Reference, error) {
 		return nil, fmt.Errorf("%w: %q is not a reference; want HOST/NAME:TAG or HOST/NAME@sha256:DIGEST, in lower case",
 			ErrInvalid, printable(reference))
 	}
-	if d, ok := ref.(name.Digest); ok && !isDigest(d.DigestStr()) {
+	// The library would take dots for a path's segment.
+	if !ociname.IsRepository(ref.Context().RepositoryStr()) {
+		return nil, fmt.Errorf("%w: %q has a repository's name that registries do not have", ErrInvalid, printable(reference))
+	}
+	if d, ok := ref.(name.Digest); ok && !ociname.IsDigest(d.DigestStr()) {
 		return nil, fmt.Errorf("%w: %q: only sha256 digests are understood", ErrInvalid, printable(reference))
 	}
 	return ref, nil

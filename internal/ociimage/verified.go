@@ -3,11 +3,12 @@ package ociimage
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
+
+	"hearth/internal/ociname"
 )
 
 // How often reading a blob is taken up again: in all, and without a byte of
@@ -94,7 +95,7 @@ func (v *verified) read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	if "sha256:"+hex.EncodeToString(v.hash.Sum(nil)) != v.d.digest {
+	if ociname.Sum(v.hash.Sum(nil)) != v.d.digest {
 		return 0, fmt.Errorf("%w: the bytes of %s have another digest: the registry is damaged, or lies; push the image again", ErrInvalid, v.d.digest)
 	}
 	return 0, io.EOF

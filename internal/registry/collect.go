@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"hearth/internal/ociname"
 )
 
 // Collected says what a collection removed.
@@ -99,7 +101,7 @@ func (s *Store) collectLinks(a *account, name string, linked map[string]bool, c 
 	needed := map[string]bool{}
 	err := s.eachManifest(a, name, func(_ string, p *parsed) error {
 		for _, d := range p.blobs() {
-			needed[strings.TrimPrefix(d.Digest, digestPrefix)] = true
+			needed[strings.TrimPrefix(d.Digest, ociname.DigestPrefix)] = true
 		}
 		return nil
 	})

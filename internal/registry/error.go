@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"net/http"
 	"syscall"
+
+	"hearth/internal/ociname"
 )
 
 // Error is an error that a client is told, in the form of the distribution
@@ -31,7 +33,7 @@ func refuse(status int, code, format string, args ...any) *Error {
 
 func badName(name string) *Error {
 	return refuse(http.StatusBadRequest, "NAME_INVALID",
-		"repository name %.100q: want components of lower-case letters and digits, joined by one of . _ - and by /, at most %d bytes", name, maxName)
+		"repository name %.100q: want components of lower-case letters and digits, joined by one of . _ - and by /, at most %d bytes", name, ociname.MaxRepository)
 }
 
 func badDigest(digest string) *Error {

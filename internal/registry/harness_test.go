@@ -20,6 +20,7 @@ import (
 
 	"hearth/internal/audit"
 	"hearth/internal/awserr"
+	"hearth/internal/ociname"
 	"hearth/internal/policy"
 	"hearth/internal/sigv4"
 )
@@ -204,7 +205,7 @@ func (b *bed) expect(code int, method, path string, body io.Reader, header ...st
 // push stores a blob in alice's repository and returns its digest.
 func (b *bed) push(name, content string) string {
 	b.t.Helper()
-	digest := digestOf([]byte(content))
+	digest := ociname.Digest([]byte(content))
 	b.expect(201, "POST", "/v2/"+name+"/blobs/uploads/?digest="+digest, strings.NewReader(content))
 	return digest
 }

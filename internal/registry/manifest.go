@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"hearth/internal/ociname"
 )
 
 // maxManifest is the longest manifest; the specification asks for no less.
@@ -68,7 +70,7 @@ func parseManifest(mediaType string, data []byte) (*parsed, error) {
 		return nil, invalidManifest("it has no config")
 	}
 	for _, d := range append(p.blobs(), p.Manifests...) {
-		if !digestPattern.MatchString(d.Digest) || d.Size < 0 {
+		if !ociname.IsDigest(d.Digest) || d.Size < 0 {
 			return nil, invalidManifest("it names something by digest %.100q and size %d", d.Digest, d.Size)
 		}
 	}
@@ -81,8 +83,8 @@ func (s *Store) PutManifest(_ context.Context, id, name, reference, contentType 
 	if err := checkName(name); err != nil {
 		return "", err
 	}
-	tag := tagPattern.MatchString(reference)
-	if !tag && !digestPattern.MatchString(reference) {
+	tag := ociname.IsTag(reference)
+	if !tag && !ociname.IsDigest(reference) {
 		return "", refuse(http.StatusBadRequest, "TAG_INVALID", "reference %.140q: want a tag of at most 128 letters, digits and ._- or a sha256 digest", reference)
 	}
 	mediaType, _, err := mime.ParseMediaType(contentType)
@@ -93,7 +95,7 @@ func (s *Store) PutManifest(_ context.Context, id, name, reference, contentType 
 	if err != nil {
 		return "", err
 	}
-	digest = digestOf(data)
+	digest = ociname.Digest(data)
 	if !tag && digest != reference {
 		return "", refuse(http.StatusBadRequest, "DIGEST_INVALID", "the manifest has the digest %s, not %s", digest, reference)
 	}
@@ -166,11 +168,11 @@ func (s *Store) Manifest(_ context.Context, id, name, reference string) (data []
 	switch {
 	case a == nil:
 		return nil, "", unknownManifest(name, reference)
-	case tagPattern.MatchString(reference):
+	case ociname.IsTag(reference):
 		if digest, err = s.tagged(a, name, reference); err != nil {
 			return nil, "", err
 		}
-	case !digestPattern.MatchString(reference):
+	case !ociname.IsDigest(reference):
 		return nil, "", unknownManifest(name, reference)
 	}
 	data, mediaType, err = s.readManifest(a, name, digest)
@@ -182,12 +184,12 @@ func (s *Store) Manifest(_ context.Context, id, name, reference string) (data []
 
 // tagged returns the digest that a tag names.
 func (s *Store) tagged(a *account, name, tag string) (string, error) {
-	data, err := s.readSmall(a.repository(name, tagsDir, tag), len(digestPrefix)+65)
+	data, err := s.readSmall(a.repository(name, tagsDir, tag), len(ociname.DigestPrefix)+65)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", unknownManifest(name, tag)
 	}
 	digest := strings.TrimSuffix(string(data), "\n")
-	if err == nil && !digestPattern.MatchString(digest) {
+	if err == nil && !ociname.IsDigest(digest) {
 		err = fmt.Errorf("registry: tag %s of %s is damaged", tag, name)
 	}
 	return digest, err
@@ -199,7 +201,7 @@ func (s *Store) readManifest(a *account, name, digest string) ([]byte, string, e
 		return nil, "", err
 	}
 	mediaType, data, _ := bytes.Cut(data, []byte("\n"))
-	if digestOf(data) != digest {
+	if ociname.Digest(data) != digest {
 		return nil, "", fmt.Errorf("registry: manifest %s of %s is damaged; push it again", digest, name)
 	}
 	return data, string(mediaType), nil
@@ -245,8 +247,8 @@ func (s *Store) DeleteManifest(_ context.Context, id, name, reference string) er
 	if err != nil {
 		return err
 	}
-	tag := tagPattern.MatchString(reference)
-	if a == nil || !tag && !digestPattern.MatchString(reference) {
+	tag := ociname.IsTag(reference)
+	if a == nil || !tag && !ociname.IsDigest(reference) {
 		return unknownManifest(name, reference)
 	}
 	a.mu.Lock()
@@ -306,7 +308,7 @@ func (s *Store) eachManifest(a *account, name string, f func(digest string, p *p
 		return err
 	}
 	for _, file := range names {
-		data, mediaType, err := s.readManifest(a, name, digestPrefix+file)
+		data, mediaType, err := s.readManifest(a, name, ociname.DigestPrefix+file)
 		if err != nil {
 			return err
 		}
@@ -314,7 +316,7 @@ func (s *Store) eachManifest(a *account, name string, f func(digest string, p *p
 		if err != nil {
 			return fmt.Errorf("registry: manifest %s of %s: %w", file, name, err)
 		}
-		if err := f(digestPrefix+file, p); err != nil {
+		if err := f(ociname.DigestPrefix+file, p); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+
+	"hearth/internal/ociname"
 )
 
 func notThere(err error) bool { return errors.Is(err, fs.ErrNotExist) }
@@ -21,7 +23,7 @@ func (s *Server) getManifest(c *call) error {
 	if err != nil {
 		return err
 	}
-	digest := digestOf(data)
+	digest := ociname.Digest(data)
 	h := c.w.Header()
 	h.Set("Content-Type", mediaType)
 	h.Set("Content-Length", strconv.Itoa(len(data)))

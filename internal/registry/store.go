@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"hearth/internal/ociname"
 )
 
 // What is in an account's directory, and in a repository's.
@@ -196,7 +198,7 @@ func (a *account) path(elements ...string) string {
 }
 
 func (a *account) blob(digest string) string {
-	return a.path(blobsDir, strings.TrimPrefix(digest, digestPrefix))
+	return a.path(blobsDir, strings.TrimPrefix(digest, ociname.DigestPrefix))
 }
 
 // repository is the path of something in a repository.
@@ -205,11 +207,11 @@ func (a *account) repository(name string, elements ...string) string {
 }
 
 func (a *account) link(name, digest string) string {
-	return a.repository(name, linksDir, strings.TrimPrefix(digest, digestPrefix))
+	return a.repository(name, linksDir, strings.TrimPrefix(digest, ociname.DigestPrefix))
 }
 
 func (a *account) manifest(name, digest string) string {
-	return a.repository(name, manifestsDir, strings.TrimPrefix(digest, digestPrefix))
+	return a.repository(name, manifestsDir, strings.TrimPrefix(digest, ociname.DigestPrefix))
 }
 
 // take reserves room for what is to be written. It is given back by a negative

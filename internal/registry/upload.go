@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -12,6 +11,8 @@ import (
 	"net/http"
 	"path"
 	"time"
+
+	"hearth/internal/ociname"
 )
 
 // upload is a blob that is coming.
@@ -267,7 +268,7 @@ func (s *Store) FinishUpload(ctx context.Context, id, name, uploadID, digest str
 	if err := s.rehash(ctx, u); err != nil {
 		return err
 	}
-	if got := digestPrefix + hex.EncodeToString(u.hash.Sum(nil)); got != digest {
+	if got := ociname.Sum(u.hash.Sum(nil)); got != digest {
 		return errors.Join(refuse(http.StatusBadRequest, "DIGEST_INVALID", "the bytes have the digest %s, not %s; push again", got, digest),
 			s.drop(a, u, name, uploadID))
 	}
