@@ -2,10 +2,7 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"slices"
 	"strings"
 
 	"hearth/internal/ociname"
@@ -143,13 +140,7 @@ func (s *Store) collectEmpty(a *account, name string, c *Collected) error {
 		}
 	}
 	c.Repositories++
-	for _, dir := range slices.Backward(repositoryDirs) {
-		if err := s.disk.Remove(a.repository(name, dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	s.give(a, repositoryCost)
-	return s.disk.Remove(a.repository(name))
+	return s.removeRepository(a, name)
 }
 
 func (s *Store) collectBlobs(a *account, linked map[string]bool, c *Collected) error {
@@ -161,8 +152,8 @@ func (s *Store) collectBlobs(a *account, linked map[string]bool, c *Collected) e
 		if linked[e.Name()] {
 			continue
 		}
-		// All links are made under the account's lock, at once after their
-		// blob: one without a link is nobody's, however new.
+		// A blob's link is made before it, under the account's lock: a blob
+		// without one is nobody's, however new.
 		c.Blobs++
 		if err := s.remove(a, a.path(blobsDir, e.Name())); err != nil {
 			return err

@@ -124,7 +124,7 @@ func (s *Store) PutManifest(_ context.Context, id, name, reference, contentType 
 // account is locked.
 func (s *Store) checkParts(a *account, name string, p *parsed) error {
 	for _, d := range p.blobs() {
-		known, err := s.there(a.link(name, d.Digest))
+		known, err := s.has(a, name, d.Digest)
 		if err != nil {
 			return err
 		}

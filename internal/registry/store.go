@@ -277,23 +277,42 @@ func (s *Store) mkdirs(parent string, dirs ...string) error {
 
 // needRepository makes a repository that is not there. The account is locked.
 func (s *Store) needRepository(a *account, name string) error {
-	if _, err := s.disk.Stat(a.repository(name, repositoryDirs[len(repositoryDirs)-1])); err == nil {
-		return nil
+	known, err := s.there(a.repository(name))
+	if err != nil {
+		return err
 	}
-	if err := s.take(a, repositoryCost); err != nil {
+	if known {
+		// A full disk may have let it be made in part.
+		if whole, err := s.there(a.repository(name, repositoryDirs[len(repositoryDirs)-1])); whole || err != nil {
+			return err
+		}
+	} else if err := s.take(a, repositoryCost); err != nil {
 		return err
 	}
 	if err := s.makeDirs(a, name); err != nil {
-		// What is left of it is empty, and goes with the next collection.
-		s.give(a, repositoryCost)
-		return explain(err)
+		return errors.Join(explain(err), s.removeRepository(a, name))
 	}
+	return nil
+}
+
+// removeRepository removes a repository that has nothing, and may not be
+// whole. The account is locked.
+func (s *Store) removeRepository(a *account, name string) error {
+	for _, dir := range slices.Backward(repositoryDirs) {
+		if err := s.disk.Remove(a.repository(name, dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := s.disk.Remove(a.repository(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	s.give(a, repositoryCost)
 	return nil
 }
 
 // write puts a small file in its place, durably and in one step. The account
 // is locked.
-func (s *Store) write(a *account, name string, data []byte) (err error) {
+func (s *Store) write(a *account, name string, data []byte) error {
 	before := int64(0)
 	if info, err := s.disk.Stat(name); err == nil {
 		before = cost(info.Size())
@@ -303,25 +322,25 @@ func (s *Store) write(a *account, name string, data []byte) (err error) {
 		return err
 	}
 	temp := a.path(tempDir, rand.Text())
-	defer func() {
-		if err != nil {
-			_ = s.disk.Remove(temp) // or swept by the next OpenStore
-			s.give(a, charge)
-			err = explain(err)
-		}
-	}()
-	f, err := s.disk.Create(temp)
+	err := s.writeTemp(temp, data)
+	if err == nil {
+		err = s.disk.Rename(temp, name)
+	}
+	if err != nil {
+		_ = s.disk.Remove(temp) // or swept by the next OpenStore
+		s.give(a, charge)
+		return explain(err)
+	}
+	return explain(s.disk.SyncDir(path.Dir(name)))
+}
+
+func (s *Store) writeTemp(name string, data []byte) error {
+	f, err := s.disk.Create(name)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := s.disk.Rename(temp, name); err != nil {
-		return err
-	}
-	return s.disk.SyncDir(path.Dir(name))
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // remove deletes a file and gives its room back. The account is locked.

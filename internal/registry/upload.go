@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"net/http"
 	"path"
 	"time"
@@ -240,8 +241,11 @@ func (s *Store) rehash(ctx context.Context, u *upload) (err error) {
 func (s *Store) drop(a *account, u *upload, name, uploadID string) error {
 	u.over = true
 	s.forget(a, uploadKey(name, uploadID))
+	if err := s.disk.Remove(u.path); err != nil {
+		return err // the next OpenStore finds it
+	}
 	s.give(a, cost(u.size))
-	return s.disk.Remove(u.path)
+	return nil
 }
 
 // CancelUpload ends an upload.
@@ -274,10 +278,12 @@ func (s *Store) FinishUpload(ctx context.Context, id, name, uploadID, digest str
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := s.publish(a, u, name, uploadID, digest); err != nil {
-		return explain(err)
+	// The link first: without its blob it is nothing, and the upload is there
+	// to be finished; a blob without a link would be garbage.
+	if err := s.linkBlob(a, name, digest); err != nil {
+		return err
 	}
-	return s.linkBlob(a, name, digest)
+	return explain(s.publish(a, u, name, uploadID, digest))
 }
 
 // publish gives an upload's file its name among the blobs. The account is
@@ -296,8 +302,6 @@ func (s *Store) publish(a *account, u *upload, name, uploadID, digest string) er
 	if err := s.disk.Rename(u.path, a.blob(digest)); err != nil {
 		return err
 	}
-	// From here on the bytes are a blob's, which is collected if the link to it
-	// does not come to be.
 	u.over = true
 	s.forget(a, uploadKey(name, uploadID))
 	return s.disk.SyncDir(a.path(blobsDir))
@@ -314,7 +318,7 @@ func (s *Store) syncUpload(u *upload) error {
 }
 
 // linkBlob makes an account's blob one of a repository. The account is locked.
-func (s *Store) linkBlob(a *account, name, digest string) (err error) {
+func (s *Store) linkBlob(a *account, name, digest string) error {
 	link := a.link(name, digest)
 	known, err := s.there(link)
 	if err != nil {
@@ -334,6 +338,15 @@ func (s *Store) linkBlob(a *account, name, digest string) (err error) {
 	return explain(errors.Join(f.Close(), s.disk.SyncDir(path.Dir(link))))
 }
 
+// has says whether a blob is one of a repository.
+func (s *Store) has(a *account, name, digest string) (bool, error) {
+	linked, err := s.there(a.link(name, digest))
+	if !linked || err != nil {
+		return false, err
+	}
+	return s.there(a.blob(digest))
+}
+
 // Mount makes a blob of one repository one of another, too, and says whether
 // the first has it.
 func (s *Store) Mount(_ context.Context, id, from, to, digest string) (bool, error) {
@@ -346,7 +359,7 @@ func (s *Store) Mount(_ context.Context, id, from, to, digest string) (bool, err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if known, err := s.there(a.link(from, digest)); !known || err != nil {
+	if known, err := s.has(a, from, digest); !known || err != nil {
 		return false, err
 	}
 	if err := s.needRepository(a, to); err != nil {
@@ -368,12 +381,15 @@ func (s *Store) Blob(_ context.Context, id, name, digest string) (io.ReadSeekClo
 	if a == nil {
 		return nil, 0, unknown
 	}
-	if known, err := s.there(a.link(name, digest)); err != nil {
+	if known, err := s.has(a, name, digest); err != nil {
 		return nil, 0, err
 	} else if !known {
 		return nil, 0, unknown
 	}
 	f, err := s.disk.Open(a.blob(digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, unknown // collected meanwhile
+	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("registry: blob %s: %w", digest, err)
 	}
