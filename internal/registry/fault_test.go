@@ -382,7 +382,7 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-func expectUsage(t *testing.T, s *Store, dir, when string) {
+func expectUsage(t testing.TB, s *Store, dir, when string) {
 	t.Helper()
 	var sum int64
 	if err := measureTree(dir, &sum); err != nil {

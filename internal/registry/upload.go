@@ -335,7 +335,7 @@ func (s *Store) linkBlob(a *account, name, digest string) error {
 		s.give(a, cost(0))
 		return explain(err)
 	}
-	return explain(errors.Join(f.Close(), s.disk.SyncDir(path.Dir(link))))
+	return explain(errors.Join(f.Close(), s.disk.Touch(link, s.now()), s.disk.SyncDir(path.Dir(link))))
 }
 
 // has says whether a blob is one of a repository.
