@@ -32,7 +32,9 @@ import (
 	"hearth/internal/logstore"
 	"hearth/internal/managedruntime"
 	"hearth/internal/objectstore"
+	"hearth/internal/ociimage"
 	"hearth/internal/placement"
+	"hearth/internal/registry"
 	"hearth/internal/scratch"
 	"hearth/internal/volumefs"
 	"hearth/internal/worker"
@@ -61,6 +63,8 @@ type Hearth struct {
 	people     *iam.Service
 	kms        *kms.Service
 	catalog    *catalog.Catalog
+	registry   *registry.Store
+	resolver   *ociimage.Resolver
 	chunks     *origin.Dir
 	artifacts  *artifact.Service
 	blockfs    *blockfs.Client
@@ -72,6 +76,7 @@ type Hearth struct {
 	control    *control.Service
 	server     *http.Server
 	inside     inside
+	listen     string // the address that is listened on
 	url        string
 
 	ctx context.Context
@@ -103,12 +108,13 @@ func Start(ctx context.Context, cfg Config) (_ *Hearth, err error) {
 		return nil, fmt.Errorf("listen on %s: %w; stop what uses the port, or choose another with --listen HOST:PORT", cfg.Listen, err)
 	}
 	h.stopLast(func() { _ = listener.Close() }) // closed by the server already, as a rule
-	for _, step := range []func(context.Context) error{h.openStores, h.openVolumes, h.openWorker, h.openControl} {
+	h.listen = listener.Addr().String()
+	for _, step := range []func(context.Context) error{h.openStores, h.openImages, h.openVolumes, h.openWorker, h.openControl} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
 	}
-	h.url = "http://" + listener.Addr().String()
+	h.url = "http://" + h.listen
 	return h, h.serve(listener)
 }
 
@@ -293,7 +299,7 @@ func (h *Hearth) openControl(ctx context.Context) error {
 		return err
 	}
 	h.control = control.New(control.Config{
-		Catalog: h.catalog, Objects: h.objects, Volumes: h.artifacts, Preparer: preparer{h}, Buckets: buckets, Sealer: h.kms,
+		Catalog: h.catalog, Objects: h.objects, Volumes: h.artifacts, Preparer: preparer{h}, Buckets: buckets, Images: functionImages{h}, Sealer: h.kms,
 		Log: h.cfg.Log, Region: h.cfg.Region, Limits: control.Limits{Concurrency: h.cfg.AccountConcurrency},
 	})
 	if err := h.control.Start(ctx); err != nil {
@@ -338,8 +344,12 @@ func (h *Hearth) serve(listener net.Listener) error {
 		return err
 	}
 	h.inside.serve(handler)
+	all, err := h.withRegistry(handler)
+	if err != nil {
+		return err
+	}
 	h.server = &http.Server{
-		Handler:           handler,
+		Handler:           all,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,

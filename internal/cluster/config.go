@@ -64,6 +64,12 @@ type Config struct {
 	Program string
 	// RuntimeCache keeps built runtime images; default in the data directory.
 	RuntimeCache string
+	// RegistryAllow are hosts and networks that images may be pulled from though
+	// they are not public, as package outbound reads them, and RegistryAuth a
+	// file with credentials for registries, in the form of
+	// ~/.docker/config.json.
+	RegistryAllow []string
+	RegistryAuth  string
 	// S3 is where code is fetched from that requests name in a bucket; nowhere
 	// if its Endpoint is empty.
 	S3 s3.Config

@@ -37,7 +37,7 @@ func (h *Hearth) openVolumes(ctx context.Context) (err error) {
 	}
 	h.artifacts = artifact.New(artifact.Config{
 		Objects: h.objects, Chunks: chunkBuilds{h.chunks}, Keys: h.keyring, Salt: salt,
-		Roots: oneRoot{}, TempDir: temp, Log: h.cfg.Log,
+		Roots: oneRoot{}, Images: functionImages{h}, TempDir: temp, Log: h.cfg.Log,
 	})
 	h.stopLast(h.artifacts.Stop)
 	return h.startBlockfs(ctx)

@@ -2,6 +2,7 @@ package control
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -27,7 +28,7 @@ func (s *Service) Create(ctx context.Context, req function.CreateRequest) (*func
 	if err := s.checkSigned(req.Account, req.Name, req.CodeSigningConfig); err != nil {
 		return nil, err
 	}
-	uid, from := newUID(), source{req.Zip, req.S3, req.Image}
+	uid, from := newUID(), source{req.Zip, req.S3, req.Image, req.Config.Architecture}
 	up, err := s.receive(ctx, req.Account, objectKey(req.Account, uid, from), from, function.Usage{Functions: 1})
 	if err != nil {
 		return nil, err
@@ -99,7 +100,7 @@ func (s *Service) UpdateCode(ctx context.Context, req function.CodeUpdate) (*fun
 	if err := s.checkCodeUpdate(now, req.RevisionID); err != nil {
 		return nil, err
 	}
-	uid, from := now.UID, source{req.Zip, req.S3, req.Image}
+	uid, from := now.UID, source{req.Zip, req.S3, req.Image, cmp.Or(req.Architecture, now.Latest.Architecture)}
 	up, err := s.receive(ctx, req.Account, objectKey(req.Account, uid, from), from, function.Usage{})
 	if err != nil {
 		return nil, err

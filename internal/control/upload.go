@@ -24,9 +24,9 @@ type Buckets interface {
 
 // Images finds container images.
 type Images interface {
-	// Resolve finds the image that a URI names now. That there is none, or
-	// none for this account, is an *awserr.Error.
-	Resolve(ctx context.Context, account, uri string) (Image, error)
+	// Resolve finds the image for an architecture that a URI names now. That
+	// there is none, or none for this account, is an *awserr.Error.
+	Resolve(ctx context.Context, account, uri, architecture string) (Image, error)
 }
 
 // Image is a container image as it was found.
@@ -54,11 +54,13 @@ type upload struct {
 	release func()
 }
 
-// source is where code comes from. One member is set.
+// source is where code comes from: one of zip, s3 and image.
 type source struct {
 	zip   []byte
 	s3    *function.S3Object
-	image string
+	image string // URI
+	// architecture is what an image is wanted for.
+	architecture string
 }
 
 // receive takes code for account, from the request, from S3 or as an image,
@@ -68,7 +70,7 @@ func (s *Service) receive(ctx context.Context, account, key string, from source,
 	case from.s3 != nil:
 		return s.fetch(ctx, account, key, *from.s3, also)
 	case from.image != "":
-		return s.resolve(ctx, account, key, from.image, also)
+		return s.resolve(ctx, account, key, from, also)
 	}
 	code, err := s.checkCode(from.zip)
 	if err != nil {
@@ -85,11 +87,11 @@ func (s *Service) receive(ctx context.Context, account, key string, from source,
 
 // resolve finds out which image a URI names now. The image itself is copied
 // when the function is prepared; images count in their repository, not here.
-func (s *Service) resolve(ctx context.Context, account, key, uri string, also function.Usage) (*upload, error) {
+func (s *Service) resolve(ctx context.Context, account, key string, from source, also function.Usage) (*upload, error) {
 	if s.cfg.Images == nil {
-		return nil, errors.New("control: there is nothing that finds images")
+		return nil, errors.New("control: nothing here finds images")
 	}
-	image, err := s.cfg.Images.Resolve(ctx, account, uri)
+	image, err := s.cfg.Images.Resolve(ctx, account, from.image, from.architecture)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +101,7 @@ func (s *Service) resolve(ctx context.Context, account, key, uri string, also fu
 	}
 	return &upload{
 		s: s, code: function.Code{Object: key, SHA256: strings.TrimPrefix(image.Digest, "sha256:")},
-		image: &function.Image{URI: uri, Resolved: image.Resolved}, release: release,
+		image: &function.Image{URI: from.image, Resolved: image.Resolved}, release: release,
 	}, nil
 }
 
