@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"time"
 
 	"hearth/internal/archive"
@@ -50,7 +51,11 @@ func (s *Service) build(ctx context.Context, ref Ref) error {
 		return context.Cause(ctx)
 	}
 	clock := time.Now()
-	stats, err := s.flattenAndStore(ctx, ref)
+	build := s.flattenAndStore
+	if ref.File != "" {
+		build = s.storeFile
+	}
+	stats, err := build(ctx, ref)
 	if err != nil {
 		return err
 	}
@@ -72,6 +77,20 @@ func (s *Service) flattenAndStore(ctx context.Context, ref Ref) (volume.Stats, e
 	}
 	defer image.Close()
 	return s.store(ctx, ref, image, image.Size(), config)
+}
+
+// storeFile makes a volume of a file system that is ready.
+func (s *Service) storeFile(ctx context.Context, ref Ref) (volume.Stats, error) {
+	f, err := os.Open(ref.File)
+	if err != nil {
+		return volume.Stats{}, fmt.Errorf("artifact: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return volume.Stats{}, fmt.Errorf("artifact: %w", err)
+	}
+	return s.store(ctx, ref, f, info.Size(), nil)
 }
 
 // layers opens what a volume is made of. Closing gives it back.
@@ -115,7 +134,7 @@ func (s *Service) store(ctx context.Context, ref Ref, content io.ReaderAt, size 
 		return volume.Stats{}, err
 	}
 	defer end()
-	place := volume.Place{Root: root, Epoch: s.cfg.Salt.Epoch, Domain: chunk.AccountDomain(ref.Account)}
+	place := volume.Place{Root: root, Epoch: s.cfg.Salt.Epoch, Domain: ref.domain()}
 	bulk := s.cfg.Chunks.NewBulk()
 	defer bulk.Close()
 	manifest, keys, stats, err := volume.Build(ctx, content, size, volume.Params{

@@ -155,9 +155,10 @@ func (s *Service) Delete(ctx context.Context, object string) error {
 	return errors.Join(errs...)
 }
 
-// Objects lists the objects that have volumes, or parts of one.
-func (s *Service) Objects(ctx context.Context) ([]string, error) {
-	stored, err := s.cfg.Objects.List(ctx, prefix)
+// Objects lists the objects that have volumes, or parts of one, and whose keys
+// begin with a prefix.
+func (s *Service) Objects(ctx context.Context, with string) ([]string, error) {
+	stored, err := s.cfg.Objects.List(ctx, prefix+with)
 	if err != nil {
 		return nil, fmt.Errorf("artifact: %w", err)
 	}

@@ -113,6 +113,17 @@ type Ref struct {
 	Object string
 	// Image is the container image by its digest; empty for an archive.
 	Image string
+	// File is a file system that is ready, a managed runtime's; empty for what
+	// is somebody's code. All accounts share its chunks.
+	File string
+}
+
+// domain is with whom the volume's chunks are shared.
+func (r *Ref) domain() chunk.Domain {
+	if r.File != "" {
+		return chunk.Common
+	}
+	return chunk.AccountDomain(r.Account)
 }
 
 // Volume is all that is needed to read a volume.

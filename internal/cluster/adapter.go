@@ -87,13 +87,6 @@ func (h *Hearth) openBuckets() (control.Buckets, error) {
 // volumes offers mounts to the worker.
 type volumes struct{ scratch *scratch.Maker }
 
-func (volumes) MountImage(path, dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	return mount.Ext4(path, dir, true, "")
-}
-
 // Sweep undoes every mount below a directory that a former life left.
 func (volumes) Sweep(dir string) error {
 	if err := mount.UnmountBelow(dir); err != nil {

@@ -226,6 +226,9 @@ func (h *Hearth) openWorker(ctx context.Context) (err error) {
 	if err := h.dir.KeepsImages(cache); err != nil {
 		return err
 	}
+	if err := h.sweepRuntimes(ctx); err != nil {
+		return err
+	}
 	maker, err := scratch.New(filepath.Join(h.dir.Worker(), "templates"))
 	if err != nil {
 		return err
@@ -251,7 +254,7 @@ func (h *Hearth) openWorker(ctx context.Context) (err error) {
 	}
 	h.worker, err = worker.New(worker.Config{
 		ID: theWorker, Dir: h.dir.Worker(), Driver: driver,
-		Images: images{h}, Code: code{h.volumes}, Environments: h.kms, Volumes: volumes{maker}, Logs: h.logs, Reporter: h.assignment,
+		Images: images{h}, Code: code{h}, Environments: h.kms, Volumes: volumes{maker}, Logs: h.logs, Reporter: h.assignment,
 		Credentials: roles{h.people}, API: &h.inside,
 		Log: h.cfg.Log, Region: h.cfg.Region,
 		Egress: h.cfg.Egress, CapacityMB: h.cfg.MemoryMB, Pool: h.cfg.Pool,

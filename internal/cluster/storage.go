@@ -64,6 +64,28 @@ func (h *Hearth) startBlockfs(ctx context.Context) error {
 	return nil
 }
 
+// sweepRuntimes forgets the volumes of runtimes that have been built anew since.
+func (h *Hearth) sweepRuntimes(ctx context.Context) error {
+	built := make(map[string]bool)
+	for _, name := range h.runtimes.Names() {
+		if img, ok := h.runtimes.Lookup(name); ok {
+			built[worker.RuntimePrefix+img.Digest] = true
+		}
+	}
+	objects, err := h.artifacts.Objects(ctx, worker.RuntimePrefix)
+	if err != nil {
+		return err
+	}
+	for _, object := range objects {
+		if !built[object] {
+			if err := h.artifacts.Delete(ctx, object); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // chunkBuilds stores the chunks of builds in a directory.
 type chunkBuilds struct{ dir *origin.Dir }
 
@@ -76,12 +98,16 @@ type oneRoot struct{}
 // Begin implements artifact.Roots.
 func (oneRoot) Begin(context.Context) (chunk.Root, func(), error) { return 1, func() {}, nil }
 
-// code offers the worker the volumes of functions' code.
-type code struct{ host *volumefs.Host }
+// code offers the worker the volumes of functions' code, and of runtimes, which
+// are the operator's.
+type code struct{ h *Hearth }
 
 // Open implements worker.Code.
 func (c code) Open(ctx context.Context, ref worker.CodeRef) (worker.Volume, error) {
-	v, err := c.host.Open(ctx, artifact.Ref(ref))
+	if ref.File != "" {
+		ref.Account = c.h.creds.AccountID
+	}
+	v, err := c.h.volumes.Open(ctx, artifact.Ref(ref))
 	if err != nil {
 		return nil, err
 	}

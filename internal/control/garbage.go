@@ -190,11 +190,13 @@ func (s *Service) sweep(ctx context.Context) error {
 	for _, v := range s.cfg.Catalog.LayerVersions.All() {
 		maps.Copy(named, layerObjects(v))
 	}
-	objects, err := s.cfg.Volumes.Objects(ctx)
-	if err != nil {
-		return fmt.Errorf("sweep archives: %w", err)
-	}
+	var objects []string
 	for _, prefix := range []string{objectPrefix, layerPrefix} {
+		volumes, err := s.cfg.Volumes.Objects(ctx, prefix)
+		if err != nil {
+			return fmt.Errorf("sweep archives: %w", err)
+		}
+		objects = append(objects, volumes...)
 		stored, err := s.cfg.Objects.List(ctx, prefix)
 		if err != nil {
 			return fmt.Errorf("sweep archives: %w", err)

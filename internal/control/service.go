@@ -25,15 +25,15 @@ type Preparer interface {
 type Volumes interface {
 	// Delete forgets the volume of an object, which may have none.
 	Delete(ctx context.Context, object string) error
-	// Objects lists the objects that have a volume.
-	Objects(ctx context.Context) ([]string, error)
+	// Objects lists the objects that have a volume, with a prefix.
+	Objects(ctx context.Context, prefix string) ([]string, error)
 }
 
 // noVolumes is nil Volumes.
 type noVolumes struct{}
 
-func (noVolumes) Delete(context.Context, string) error      { return nil }
-func (noVolumes) Objects(context.Context) ([]string, error) { return nil, nil }
+func (noVolumes) Delete(context.Context, string) error              { return nil }
+func (noVolumes) Objects(context.Context, string) ([]string, error) { return nil, nil }
 
 // Limits are an account's quotas.
 type Limits struct {

@@ -17,6 +17,7 @@ type booted struct {
 	id      string
 	runtime string
 	image   Image // of the managed runtime
+	root    *codeEntry
 	sb      sandbox.Sandbox
 	session *controlstream.Session
 	logs    *sink
@@ -26,15 +27,30 @@ type booted struct {
 
 // bootRuntime boots a sandbox of a managed runtime.
 func (w *Worker) bootRuntime(ctx context.Context, runtime string) (*booted, error) {
-	img, err := w.images.get(ctx, runtime)
+	img, root, err := w.root(ctx, runtime)
 	if err != nil {
 		return nil, err
 	}
-	return w.boot(ctx, &booted{runtime: runtime, image: img.Image}, img.root)
+	return w.boot(ctx, &booted{runtime: runtime, image: img, root: root})
 }
 
-// boot makes b a sandbox over a root; on error nothing of it is left.
-func (w *Worker) boot(ctx context.Context, b *booted, root string) (_ *booted, err error) {
+// bootImage boots a sandbox of a container image.
+func (w *Worker) bootImage(ctx context.Context, code []CodeRef) (*booted, error) {
+	root, err := w.code.acquire(ctx, code)
+	if err != nil {
+		return nil, err
+	}
+	return w.boot(ctx, &booted{root: root})
+}
+
+// boot makes b a sandbox over its root; on error nothing of it is left, and the
+// root is given back.
+func (w *Worker) boot(ctx context.Context, b *booted) (_ *booted, err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.discard(b))
+		}
+	}()
 	select {
 	case w.boots <- struct{}{}:
 		defer func() { <-w.boots }()
@@ -45,12 +61,7 @@ func (w *Worker) boot(ctx context.Context, b *booted, root string) (_ *booted, e
 	defer cancel()
 	// Sandboxes have ids of their own: they exist before their environment.
 	b.id, b.logs, b.since = string(environment.NewID()), &sink{}, time.Now()
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, w.discard(b))
-		}
-	}()
-	if err := w.make(ctx, b, root); err != nil {
+	if err := w.make(ctx, b); err != nil {
 		return nil, err
 	}
 	conn, err := b.sb.Control(ctx)
@@ -64,7 +75,7 @@ func (w *Worker) boot(ctx context.Context, b *booted, root string) (_ *booted, e
 }
 
 // make makes the sandbox and its /tmp, both at once: neither needs the other.
-func (w *Worker) make(ctx context.Context, b *booted, root string) error {
+func (w *Worker) make(ctx context.Context, b *booted) error {
 	var scratchErr error
 	done := make(chan struct{})
 	go func() {
@@ -72,7 +83,7 @@ func (w *Worker) make(ctx context.Context, b *booted, root string) error {
 		b.scratch, scratchErr = w.cfg.Volumes.MakeScratch(ctx, w.scratchDir(b.id), defaultScratchMB)
 	}()
 	var err error
-	if b.sb, err = w.cfg.Driver.Create(ctx, sandbox.Spec{ID: b.id, Root: root, Egress: w.cfg.Egress}); err != nil {
+	if b.sb, err = w.cfg.Driver.Create(ctx, sandbox.Spec{ID: b.id, Root: b.root.dir, Egress: w.cfg.Egress}); err != nil {
 		err = fmt.Errorf("worker: create sandbox: %w", err)
 	}
 	<-done
@@ -94,7 +105,7 @@ func (w *Worker) discard(b *booted) error {
 	if b.scratch != nil {
 		errs = append(errs, b.scratch.Remove())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, w.code.release(b.root))...)
 }
 
 func (w *Worker) scratchDir(id string) string { return filepath.Join(w.cfg.Dir, "scratch", id) }

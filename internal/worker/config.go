@@ -14,7 +14,7 @@ import (
 	"hearth/internal/sandbox"
 )
 
-// Image is a managed runtime's root file system, ready to be mounted.
+// Image is a managed runtime's root file system.
 type Image struct {
 	// Path is the ext4 image file.
 	Path string
@@ -36,6 +36,8 @@ type CodeRef struct {
 	Account, Object string
 	// Image is a container image by its digest; empty for an archive.
 	Image string
+	// File is a managed runtime's file system; empty for code.
+	File string
 }
 
 // Code finds the volumes that code is in.
@@ -65,8 +67,6 @@ type Environments interface {
 
 // Volumes makes directories that sandboxes can be given.
 type Volumes interface {
-	// MountImage mounts an ext4 image read-only at dir, which it creates.
-	MountImage(path, dir string) error
 	// Overlay lays directories over each other at dir, which it makes; the first
 	// hides the others.
 	Overlay(dir string, layers []string) error

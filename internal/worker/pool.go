@@ -59,6 +59,8 @@ func (p *pool) take(ctx context.Context, runtime string) (b *booted, pooled bool
 		select {
 		case <-b.session.Closed(): // died in the pool; its watcher discards it
 			b = nil
+		case <-b.root.whenLost():
+			b = nil
 		default:
 		}
 	}
@@ -115,10 +117,12 @@ func (p *pool) add(runtime string) {
 	}
 	select {
 	case <-b.session.Closed():
-		if p.remove(runtime, b) {
-			p.discard(b)
-		}
+	case <-b.root.whenLost():
 	case <-p.w.ctx.Done():
+		return
+	}
+	if p.remove(runtime, b) {
+		p.discard(b)
 	}
 }
 

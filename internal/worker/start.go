@@ -56,7 +56,7 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 	clock := time.Now()
 	if cfg.Image != nil {
 		// Its root is its own: no sandbox can be ready before it is wanted.
-		e.booted, err = w.boot(ctx, &booted{}, e.code.dir)
+		e.booted, err = w.bootImage(ctx, codeOf(st.Record.Account, cfg))
 	} else {
 		e.booted, started.Pooled, err = w.pool.take(ctx, cfg.Runtime)
 	}
@@ -162,7 +162,7 @@ func imageOf(cfg *function.Config, code *codeEntry) *controlstream.Image {
 // recordStart has the chunks recorded that the start has read.
 func (w *Worker) recordStart(e *env) {
 	w.wg.Go(func() {
-		for _, code := range []*codeEntry{e.code, e.layers} {
+		for _, code := range []*codeEntry{e.root, e.code, e.layers} {
 			if code != nil {
 				w.code.started(w.ctx, code)
 			}

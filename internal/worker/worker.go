@@ -15,11 +15,10 @@ import (
 
 // Worker runs environments on this machine.
 type Worker struct {
-	cfg    Config
-	images *images
-	code   *codeCache
-	pool   *pool
-	boots  chan struct{}
+	cfg   Config
+	code  *codeCache
+	pool  *pool
+	boots chan struct{}
 	// endpoint is nil if functions have none.
 	endpoint *endpoint
 
@@ -40,7 +39,7 @@ func New(cfg Config) (*Worker, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	w := &Worker{cfg: cfg, images: newImages(&cfg), code: newCodeCache(&cfg), boots: make(chan struct{}, cfg.Boots)}
+	w := &Worker{cfg: cfg, code: newCodeCache(&cfg), boots: make(chan struct{}, cfg.Boots)}
 	w.pool = newPool(w)
 	if cfg.API != nil {
 		w.endpoint = newEndpoint(cfg.API, cfg.Log)
@@ -57,7 +56,7 @@ func (w *Worker) Open(ctx context.Context) error {
 	if err := w.cfg.Volumes.Sweep(w.cfg.Dir); err != nil {
 		return fmt.Errorf("worker: sweep: %w", err)
 	}
-	for _, dir := range []string{"code", "images", "scratch"} {
+	for _, dir := range []string{"code", "scratch"} {
 		path := filepath.Join(w.cfg.Dir, dir)
 		if err := os.RemoveAll(path); err != nil {
 			return fmt.Errorf("worker: sweep: %w", err)
@@ -105,7 +104,7 @@ func (w *Worker) Close() error {
 		w.endpoint.wait() // the invokes that were asked for there have ended
 	}
 	// What the driver keeps for all sandboxes together goes too.
-	return errors.Join(endpointErr, w.cfg.Driver.Sweep(context.WithoutCancel(w.ctx)), w.code.close(), w.images.close())
+	return errors.Join(endpointErr, w.cfg.Driver.Sweep(context.WithoutCancel(w.ctx)), w.code.close())
 }
 
 // Prepare makes sure that environments of a configuration can be started: its
@@ -113,7 +112,11 @@ func (w *Worker) Close() error {
 // booted, as the first invoke is likely to follow.
 func (w *Worker) Prepare(ctx context.Context, account string, cfg *function.Config) error {
 	if cfg.Image == nil {
-		if _, err := w.images.get(ctx, cfg.Runtime); err != nil {
+		_, root, err := w.root(ctx, cfg.Runtime)
+		if err != nil {
+			return err
+		}
+		if err := w.code.release(root); err != nil {
 			return err
 		}
 	}
