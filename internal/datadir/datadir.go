@@ -60,7 +60,7 @@ const (
 )
 
 // subdirs are the directories that services keep their data in.
-var subdirs = []string{"etcd", "objects", "runtimes", "worker", "logs", "audit"}
+var subdirs = []string{"etcd", "objects", "runtimes", "worker", "logs", "audit", "registry"}
 
 // Dir is a data directory that this process holds the lock of.
 type Dir struct {
@@ -268,6 +268,9 @@ func (d *Dir) Logs() string { return d.join("logs") }
 
 // Audit holds the audit log.
 func (d *Dir) Audit() string { return d.join("audit") }
+
+// Registry holds pushed container images.
+func (d *Dir) Registry() string { return d.join("registry") }
 
 // explain says what to do about errors of the file system.
 func explain(path string, err error) error {
