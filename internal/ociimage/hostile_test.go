@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -38,9 +39,7 @@ func isLayer(r *http.Request, m *v1.Manifest) bool {
 func drop(w http.ResponseWriter, r *http.Request, data []byte, n int) bool {
 	rec := httptest.NewRecorder()
 	give(rec, r, data)
-	for k, v := range rec.Header() {
-		w.Header()[k] = v
-	}
+	maps.Copy(w.Header(), rec.Header())
 	body := rec.Body.Bytes()
 	w.Header().Set("Content-Length", fmt.Sprint(len(body)))
 	w.WriteHeader(rec.Code)
@@ -332,8 +331,8 @@ func TestLeadsNowhere(t *testing.T) {
 	var reached atomic.Bool
 	victim := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Store(true) }))
 	defer victim.Close()
-	clear := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Store(true) }))
-	defer clear.Close()
+	plain := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Store(true) }))
+	defer plain.Close()
 	// A name passes what looks at addresses in URLs.
 	named := strings.Replace(victim.URL, "127.0.0.1", "localhost", 1)
 	redirect := func(part, to string) func(w http.ResponseWriter, r *http.Request) bool {
@@ -354,8 +353,8 @@ func TestLeadsNowhere(t *testing.T) {
 	}
 	for name, before := range map[string]func(w http.ResponseWriter, r *http.Request) bool{
 		"ping": redirect("/v2/", named), "manifest": redirect("/manifests/", named), "blob": redirect("/blobs/", named),
-		"plain ping": redirect("/v2/", clear.URL), "plain manifest": redirect("/manifests/", clear.URL), "plain blob": redirect("/blobs/", clear.URL),
-		"realm": realm(named), "realm's address": realm(victim.URL), "plain realm": realm(clear.URL),
+		"plain ping": redirect("/v2/", plain.URL), "plain manifest": redirect("/manifests/", plain.URL), "plain blob": redirect("/blobs/", plain.URL),
+		"realm": realm(named), "realm's address": realm(victim.URL), "plain realm": realm(plain.URL),
 		"metadata": redirect("/blobs/", "http://169.254.169.254"), "metadata over TLS": redirect("/blobs/", "https://169.254.169.254"),
 		"file": redirect("/manifests/", "file:///etc/passwd"),
 	} {
@@ -458,7 +457,7 @@ func TestLongToken(t *testing.T) {
 			return true
 		}
 		_, _ = io.WriteString(w, `{"token":"`)
-		for i := 0; i < 64; i++ {
+		for range 64 {
 			n, err := w.Write(make([]byte, 1<<20))
 			sent.Add(int64(n))
 			if err != nil {

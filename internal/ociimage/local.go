@@ -230,9 +230,9 @@ func openFrom(in files, name string, d descriptor, offset int64) (io.ReadCloser,
 
 // saved is an entry of the index of docker save.
 type saved struct {
-	Config   string
-	RepoTags []string
-	Layers   []string
+	Config   string   `json:"Config"`
+	RepoTags []string `json:"RepoTags"`
+	Layers   []string `json:"Layers"`
 }
 
 // savedSource is an image in an archive of docker save, described as an OCI

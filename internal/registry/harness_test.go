@@ -157,7 +157,7 @@ func as(key, secret string) crane.Option {
 	return crane.WithAuth(&authn.Basic{Username: key, Password: secret})
 }
 
-var asAlice, asBob = as(aliceKey, aliceSecret), as(bobKey, bobSecret)
+var asAlice = as(aliceKey, aliceSecret)
 
 // answer is what a raw request got.
 type answer struct {
