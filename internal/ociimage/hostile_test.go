@@ -226,28 +226,29 @@ func TestGivesUp(t *testing.T) {
 		answer func(f *fake, m *v1.Manifest, w http.ResponseWriter, r *http.Request) bool
 		want   error
 		most   int64
+		saying string
 	}{
 		"no progress": {func(f *fake, m *v1.Manifest, w http.ResponseWriter, r *http.Request) bool {
 			return drop(w, r, f.blobs[m.Layers[0].Digest.String()], 0)
-		}, ErrUnavailable, maxFruitless + 1},
+		}, ErrUnavailable, maxFruitless + 1, "try again"},
 		"a byte each": {func(f *fake, m *v1.Manifest, w http.ResponseWriter, r *http.Request) bool {
 			return drop(w, r, f.blobs[m.Layers[0].Digest.String()], 1)
-		}, ErrUnavailable, maxResumes + 1},
+		}, ErrUnavailable, maxResumes + 1, "try again"},
 		"an end that looks well": {func(f *fake, m *v1.Manifest, w http.ResponseWriter, _ *http.Request) bool {
 			_, _ = w.Write(f.blobs[m.Layers[0].Digest.String()][:500])
 			return http.NewResponseController(w).Flush() == nil
-		}, ErrUnavailable, maxFruitless + 2},
+		}, ErrUnavailable, maxFruitless + 2, "ends after 500 of"},
 		"another part": {func(f *fake, m *v1.Manifest, w http.ResponseWriter, r *http.Request) bool {
 			if r.Header.Get("Range") == "" {
 				return drop(w, r, f.blobs[m.Layers[0].Digest.String()], 500)
 			}
 			r.Header.Set("Range", "bytes=0-")
 			return give(w, r, f.blobs[m.Layers[0].Digest.String()])
-		}, ErrInvalid, 2},
+		}, ErrInvalid, 2, "another part"},
 		"errors of the server": {func(_ *fake, _ *v1.Manifest, w http.ResponseWriter, _ *http.Request) bool {
 			w.WriteHeader(http.StatusBadGateway)
 			return true
-		}, ErrUnavailable, maxFruitless + 1},
+		}, ErrUnavailable, maxFruitless + 1, "502"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var f *fake
@@ -262,7 +263,7 @@ func TestGivesUp(t *testing.T) {
 			})
 			m = f.image(20000, nil)
 			err := load(t, f.resolver(t, Options{}), Request{Reference: f.ref()})
-			if !errors.Is(err, c.want) || requests.Load() > c.most {
+			if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.saying) || requests.Load() > c.most {
 				t.Errorf("%v after %d requests, want %v after at most %d", err, requests.Load(), c.want, c.most)
 			}
 		})
@@ -365,6 +366,18 @@ func TestLeadsNowhere(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	// In the clear, to where it might go over TLS.
+	guard, err := outbound.NewGuard([]string{"127.0.0.0/8"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"/v2/", "/manifests/", "/blobs/"} {
+		f := newFake(t, redirect(part, plain.URL))
+		f.image(10, nil)
+		if err := load(t, f.resolver(t, Options{Guard: guard}), Request{Reference: f.ref()}); !errors.Is(err, ErrInvalid) || reached.Swap(false) {
+			t.Errorf("%s in the clear: %v", part, err)
+		}
+	}
 	// And with nothing before it.
 	f := newFake(t, nil)
 	f.image(10, nil)
@@ -447,27 +460,32 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-func TestLongToken(t *testing.T) {
-	var sent atomic.Int64
-	var f *fake
-	f = newFake(t, func(w http.ResponseWriter, r *http.Request) bool {
-		if r.URL.Path != "/token" {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="https://`+f.host+`/token"`)
-			w.WriteHeader(http.StatusUnauthorized)
-			return true
-		}
-		_, _ = io.WriteString(w, `{"token":"`)
-		for range 64 {
-			n, err := w.Write(make([]byte, 1<<20))
-			sent.Add(int64(n))
-			if err != nil {
-				break
+// TestLongAnswers has answers without end where nobody expects a long one.
+func TestLongAnswers(t *testing.T) {
+	for _, path := range []string{"/v2/", "/token", "/v2/app/manifests/v1"} {
+		var sent atomic.Int64
+		var f *fake
+		f = newFake(t, func(w http.ResponseWriter, r *http.Request) bool {
+			switch {
+			case r.URL.Path == path:
+				for range 64 {
+					n, err := w.Write(make([]byte, 1<<20))
+					sent.Add(int64(n))
+					if err != nil {
+						break
+					}
+				}
+			case path == "/token":
+				w.Header().Set("WWW-Authenticate", `Bearer realm="https://`+f.host+`/token"`)
+				w.WriteHeader(http.StatusUnauthorized)
+			default:
+				return false
 			}
+			return true
+		})
+		if err := load(t, f.resolver(t, Options{}), Request{Reference: f.ref()}); err == nil || sent.Load() == 64<<20 {
+			t.Errorf("%s: %v after %d bytes", path, err, sent.Load())
 		}
-		return true
-	})
-	if err := load(t, f.resolver(t, Options{}), Request{Reference: f.ref()}); err == nil || sent.Load() == 64<<20 {
-		t.Errorf("%v after %d bytes", err, sent.Load())
 	}
 }
 
