@@ -227,9 +227,3 @@ func digest(t testing.TB, of interface{ Digest() (v1.Hash, error) }) string {
 	}
 	return h.String()
 }
-
-type asAliceKeychain struct{}
-
-func (asAliceKeychain) Resolve(authn.Resource) (authn.Authenticator, error) {
-	return &authn.Basic{Username: aliceKey, Password: aliceSecret}, nil
-}
