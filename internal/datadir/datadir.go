@@ -267,9 +267,6 @@ func (d *Dir) Chunks() string { return d.join("chunks") }
 // crashes of this one, and so is not below Worker.
 func (d *Dir) Blockfs() string { return d.join("blockfs") }
 
-// Registry is the container registry's directory.
-func (d *Dir) Registry() string { return d.join("registry") }
-
 // Keyring is the file of the master keys.
 func (d *Dir) Keyring() SecretFile { return SecretFile{dir: d.path, name: keyringFile} }
 
@@ -278,6 +275,9 @@ func (d *Dir) Logs() string { return d.join("logs") }
 
 // Audit holds the audit log.
 func (d *Dir) Audit() string { return d.join("audit") }
+
+// Registry holds pushed container images.
+func (d *Dir) Registry() string { return d.join("registry") }
 
 // explain says what to do about errors of the file system.
 func explain(path string, err error) error {

@@ -23,7 +23,7 @@ type LocalRequest struct {
 	// Path is an OCI layout (a directory, or a tar of one) or an archive that
 	// `docker save` made.
 	Path string
-	// Name tells images of one path from each other: a tag, or NAME:TAG.
+	// Name tells images of one path from each other: NAME:TAG, or a tag alone.
 	Name string
 	// Architecture and Limits are as a Resolver has them.
 	Architecture string
@@ -185,7 +185,7 @@ func (s *layoutSource) start(name string) (string, error) {
 	for i := range index.Manifests {
 		d := &index.Manifests[i]
 		for _, key := range []string{"org.opencontainers.image.ref.name", "io.containerd.image.name"} {
-			if n := d.Annotations[key]; n == name {
+			if n := d.Annotations[key]; called(n, name) {
 				return d.Digest.String(), checkDescriptor(d)
 			} else if n != "" {
 				names = append(names, n)
@@ -193,6 +193,17 @@ func (s *layoutSource) start(name string) (string, error) {
 		}
 	}
 	return "", noSuchName(name, names)
+}
+
+// called says whether an image with a whole name, or a tag, is one that a user
+// may call by another: the name's end, or its tag.
+func called(whole, name string) bool {
+	if whole == name || strings.HasSuffix(whole, "/"+name) {
+		return true
+	}
+	last := whole[strings.LastIndexByte(whole, '/')+1:]
+	_, tag, ok := strings.Cut(last, ":")
+	return ok && tag == name
 }
 
 func noSuchName(name string, names []string) error {
@@ -230,9 +241,9 @@ func openFrom(in files, name string, d descriptor, offset int64) (io.ReadCloser,
 
 // saved is an entry of the index of docker save.
 type saved struct {
-	Config   string
-	RepoTags []string
-	Layers   []string
+	Config   string   `json:"Config"`
+	RepoTags []string `json:"RepoTags"`
+	Layers   []string `json:"Layers"`
 }
 
 // savedSource is an image in an archive of docker save, described as an OCI
@@ -292,7 +303,7 @@ func pick(images []saved, name string) (*saved, error) {
 	for i := range images {
 		names = append(names, images[i].RepoTags...)
 		for _, tag := range images[i].RepoTags {
-			if _, short, _ := strings.Cut(tag, ":"); name != "" && (tag == name || short == name) {
+			if name != "" && called(tag, name) {
 				return &images[i], nil
 			}
 		}

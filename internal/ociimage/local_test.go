@@ -248,6 +248,21 @@ func TestSavedByDocker(t *testing.T) {
 	}
 }
 
+func TestCalled(t *testing.T) {
+	for _, c := range []struct {
+		whole, name string
+		want        bool
+	}{
+		{"v1", "v1", true}, {"app:v1", "app:v1", true}, {"app:v1", "v1", true}, {"docker.io/library/app:v1", "app:v1", true},
+		{"host:5000/app:v1", "v1", true}, {"host:5000/app:v1", "app:v1", true},
+		{"host:5000/app", "5000/app", false}, {"app:v1", "pp:v1", false}, {"app:v1", "1", false}, {"app", "v1", false}, {"", "v1", false},
+	} {
+		if called(c.whole, c.name) != c.want {
+			t.Errorf("%q by %q: not %v", c.whole, c.name, c.want)
+		}
+	}
+}
+
 func TestNoArchive(t *testing.T) {
 	dir := t.TempDir()
 	garbage := filepath.Join(dir, "garbage")

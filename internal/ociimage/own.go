@@ -35,7 +35,7 @@ func (s *ownSource) blob(ctx context.Context, d descriptor, offset int64) (io.Re
 
 // from returns a blob that is on this machine from an offset on.
 func from(r io.ReadSeekCloser, d descriptor, size, offset int64) (io.ReadCloser, error) {
-	err := error(nil)
+	var err error
 	if size != d.size {
 		err = fmt.Errorf("%w: %s has %d bytes, where the manifest promises %d; make the image again", ErrInvalid, d.digest, size, d.size)
 	} else {

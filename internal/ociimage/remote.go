@@ -83,7 +83,7 @@ func (s *remoteSource) blob(ctx context.Context, d descriptor, offset int64) (io
 	if offset > 0 {
 		header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 	}
-	resp, err := s.get(ctx, "blobs/"+d.digest, header)
+	resp, err := s.get(ctx, "blobs/"+d.digest, header) //nolint:bodyclose // the body that is returned closes it
 	if err != nil {
 		return nil, s.failure(ctx, err)
 	}

@@ -80,7 +80,7 @@ func TestLogin(t *testing.T) {
 		"long":                       {basic(aliceKey, strings.Repeat("x", maxSecret+1)), 401},
 	} {
 		a := b.do("GET", "/v2/", nil, "Authorization", c.header)
-		if a.code != c.want || (a.code == 401) != (a.header.Get("Www-Authenticate") == `Basic realm="hearth"`) {
+		if a.code != c.want || (a.code == 401) != (a.header.Get("WWW-Authenticate") == `Basic realm="hearth"`) {
 			t.Errorf("%s: %d %v", name, a.code, a.header)
 		}
 		if a.code == 401 && !strings.Contains(a.body, `"code":"UNAUTHORIZED"`) {

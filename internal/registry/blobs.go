@@ -8,6 +8,9 @@ import (
 	"regexp"
 	"strconv"
 	"time"
+
+	"hearth/internal/awserr"
+	"hearth/internal/ociname"
 )
 
 // getBlob answers with a blob or a part of it.
@@ -40,7 +43,7 @@ func (s *Server) serveBlob(c *call) error {
 	h := c.w.Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Docker-Content-Digest", c.reference)
-	h.Set("Etag", `"`+c.reference+`"`)
+	h.Set("ETag", `"`+c.reference+`"`)
 	http.ServeContent(c.w, c.r, "", time.Time{}, blob)
 	return blob.Close()
 }
@@ -87,11 +90,15 @@ func (s *Server) startUpload(c *call) error {
 // mount makes a blob of another repository one of this. A client that may not
 // read it there is treated as if it was not there: it gets an upload.
 func (s *Server) mount(c *call, digest, from string) (bool, error) {
-	if checkName(from) != nil || checkDigest(digest) != nil {
+	if !ociname.IsRepository(from) || !ociname.IsDigest(digest) {
 		return false, nil
 	}
-	if s.authorize(c, "GetDownloadUrlForLayer", from) != nil {
+	err := s.authorize(c, "GetDownloadUrlForLayer", from)
+	if errors.As(err, new(*awserr.Error)) {
 		return false, nil
+	}
+	if err != nil {
+		return false, err
 	}
 	if mounted, err := s.cfg.Store.Mount(c.r.Context(), c.AccountID, from, c.name, digest); !mounted || err != nil {
 		return false, err
@@ -162,7 +169,7 @@ type counted struct {
 
 func (r *counted) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // Read returns io.EOF itself
+	if err != nil && err != io.EOF {
 		r.err = err
 	}
 	return n, err

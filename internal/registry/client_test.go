@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/crane"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/random"
@@ -67,7 +68,7 @@ func TestIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	auth := remote.WithAuthFromKeychain(asAliceKeychain{})
+	auth := remote.WithAuth(&authn.Basic{Username: aliceKey, Password: aliceSecret})
 	if err := remote.WriteIndex(ref, index, auth); err != nil {
 		t.Fatal(err)
 	}

@@ -11,18 +11,28 @@ import (
 // disk is the seam under the store: the few operations that it needs, with
 // paths relative to its directory. Tests put faults and crashes here.
 type disk interface {
+	files
+	names
+	Close() error
+}
+
+// files are what has bytes.
+type files interface {
 	// Create makes a file that is not there; Append opens one that is.
 	Create(name string) (file, error)
 	Append(name string) (file, error)
 	Open(name string) (readFile, error)
 	Stat(name string) (fs.FileInfo, error)
+	Touch(name string, at time.Time) error
+}
+
+// names are what directories have.
+type names interface {
 	Rename(from, to string) error
 	Remove(name string) error
 	Mkdir(name string) error
 	SyncDir(name string) error
 	ReadDir(name string) ([]fs.DirEntry, error)
-	Touch(name string, at time.Time) error
-	Close() error
 }
 
 type file interface {

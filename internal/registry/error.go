@@ -24,7 +24,7 @@ func (e *Error) Error() string { return e.Message }
 
 // Is makes an error about what is not there an fs.ErrNotExist.
 func (e *Error) Is(target error) bool {
-	return target == fs.ErrNotExist && e.Status == http.StatusNotFound //nolint:errorlint // it is asked by errors.Is
+	return target == fs.ErrNotExist && e.Status == http.StatusNotFound
 }
 
 func refuse(status int, code, format string, args ...any) *Error {
@@ -33,7 +33,8 @@ func refuse(status int, code, format string, args ...any) *Error {
 
 func badName(name string) *Error {
 	return refuse(http.StatusBadRequest, "NAME_INVALID",
-		"repository name %.100q: want components of lower-case letters and digits, joined by one of . _ - and by /, at most %d bytes", name, ociname.MaxRepository)
+		"repository name %.100q: want components of lower-case letters and digits, joined by one of . _ - and by /, at most %d bytes",
+		name, ociname.MaxRepository)
 }
 
 func badDigest(digest string) *Error {

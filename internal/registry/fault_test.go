@@ -334,7 +334,7 @@ func read(s *Store, name, digest string) error {
 
 func reopen(t *testing.T, dir string) *Store {
 	t.Helper()
-	s, err := OpenStore(ctx, dir, StoreOptions{})
+	s, err := openStore(ctx, newFaultDisk(t, dir), StoreOptions{}) // without faults, and without waiting for syncs
 	if err != nil {
 		t.Fatal(err)
 	}

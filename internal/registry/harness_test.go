@@ -157,7 +157,7 @@ func as(key, secret string) crane.Option {
 	return crane.WithAuth(&authn.Basic{Username: key, Password: secret})
 }
 
-var asAlice, asBob = as(aliceKey, aliceSecret), as(bobKey, bobSecret)
+var asAlice = as(aliceKey, aliceSecret)
 
 // answer is what a raw request got.
 type answer struct {
@@ -226,10 +226,4 @@ func digest(t testing.TB, of interface{ Digest() (v1.Hash, error) }) string {
 		t.Fatal(err)
 	}
 	return h.String()
-}
-
-type asAliceKeychain struct{}
-
-func (asAliceKeychain) Resolve(authn.Resource) (authn.Authenticator, error) {
-	return &authn.Basic{Username: aliceKey, Password: aliceSecret}, nil
 }

@@ -85,7 +85,8 @@ func (s *Store) PutManifest(_ context.Context, id, name, reference, contentType 
 	}
 	tag := ociname.IsTag(reference)
 	if !tag && !ociname.IsDigest(reference) {
-		return "", refuse(http.StatusBadRequest, "TAG_INVALID", "reference %.140q: want a tag of at most 128 letters, digits and ._- or a sha256 digest", reference)
+		return "", refuse(http.StatusBadRequest, "TAG_INVALID",
+			"reference %.140q: want a tag of at most 128 letters, digits and ._- or a sha256 digest", reference)
 	}
 	mediaType, _, err := mime.ParseMediaType(contentType)
 	if err != nil {

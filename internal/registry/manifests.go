@@ -28,7 +28,7 @@ func (s *Server) getManifest(c *call) error {
 	h.Set("Content-Type", mediaType)
 	h.Set("Content-Length", strconv.Itoa(len(data)))
 	h.Set("Docker-Content-Digest", digest)
-	h.Set("Etag", `"`+digest+`"`)
+	h.Set("ETag", `"`+digest+`"`)
 	// A manifest is anybody's text.
 	h.Set("X-Content-Type-Options", "nosniff")
 	c.w.WriteHeader(http.StatusOK)

@@ -66,7 +66,7 @@ func (b *patientBody) Read(buf []byte) (int, error) {
 	b.p.expect(b.p.control.SetReadDeadline)
 	n, err := b.ReadCloser.Read(buf)
 	b.p.moved += int64(n)
-	if err == io.EOF { //nolint:errorlint // Read returns io.EOF itself
+	if err == io.EOF {
 		// From here on the server waits for the next request, or for the client
 		// to go away, which a deadline would look like.
 		_ = b.p.control.SetReadDeadline(time.Time{})

@@ -213,7 +213,7 @@ func (s *Store) copy(a *account, u *upload, w io.Writer, r io.Reader) (readErr, 
 		u.hash.Write(buf[:n])
 		u.size += int64(n)
 	}
-	if readErr == io.EOF { //nolint:errorlint // Read returns io.EOF itself
+	if readErr == io.EOF {
 		readErr = nil
 	}
 	return readErr, nil
