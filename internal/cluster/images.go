@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"hearth/internal/artifact"
@@ -59,12 +60,10 @@ func (h *Hearth) ownRegistry(host string) (account string, own bool) {
 		return "", false
 	}
 	_, base, _ := strings.Cut(h.cfg.urlBase(port), "://")
-	for _, name := range []string{h.listen, "localhost:" + port, "127.0.0.1:" + port, base} {
-		if host == name {
-			return account, true
-		}
+	if !slices.Contains([]string{h.listen, "localhost:" + port, "127.0.0.1:" + port, base}, host) {
+		return "", false
 	}
-	return "", false
+	return account, true
 }
 
 // functionImages finds the images of functions.

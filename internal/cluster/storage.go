@@ -120,7 +120,7 @@ type preparer struct{ h *Hearth }
 // Prepare implements control.Preparer.
 func (p preparer) Prepare(ctx context.Context, r *function.Record, cfg *function.Config) error {
 	err := p.h.worker.Prepare(ctx, r.Account, cfg)
-	refused, ok := errors.AsType[*artifact.Refused](err)
+	refused, ok := errors.AsType[*artifact.RefusedError](err)
 	if !ok {
 		return err
 	}
