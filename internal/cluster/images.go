@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"hearth/internal/artifact"
 	"hearth/internal/awserr"
@@ -42,7 +43,29 @@ func (h *Hearth) openImages(ctx context.Context) (err error) {
 		return err
 	}
 	h.stopLast(h.resolver.Close)
+	h.wg.Go(h.collectImages)
 	return nil
+}
+
+// collectEvery is how often the registry is rid of what nothing names.
+const collectEvery = 6 * time.Hour
+
+func (h *Hearth) collectImages() {
+	tick := time.NewTicker(collectEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-h.ctx.Done():
+			return
+		}
+		switch got, err := h.registry.Collect(h.ctx); {
+		case err != nil && h.ctx.Err() == nil:
+			h.cfg.Log.Error("registry: garbage is not collected", "error", err)
+		case len(got.Damaged) > 0:
+			h.cfg.Log.Error("registry: repositories with damaged manifests keep their blobs", "repositories", got.Damaged)
+		}
+	}
 }
 
 // ecrHost is how ECR names an account's registry.
@@ -151,7 +174,7 @@ func (h *Hearth) withRegistry(rest http.Handler) (http.Handler, error) {
 		return nil, err
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, registry.Prefix) {
+		if strings.HasPrefix(r.URL.Path+"/", registry.Prefix) {
 			server.ServeHTTP(w, r)
 			return
 		}
