@@ -115,9 +115,40 @@ func TestDiskFull(t *testing.T) {
 	wantError(t, err, "ResourceNotFoundException", "Function not found: arn:aws:lambda:us-east-1:000000000000:function:during")
 	before.do(t, event{"do": "echo", "value": "on a full disk"}, nil)
 
+	// There is room for the archive, and none for what is in it.
+	if err := os.Truncate(filler, size(t, filler)-12<<20); err != nil {
+		t.Fatal(err)
+	}
+	volumes := manifests(t, data)
+	large := harness.Zip(t, map[string]string{
+		"app.py": read(t, "testdata/python/app.py"), "padding": strings.Repeat(incompressible(10007), 8<<10),
+	})
+	if _, err = c.CreateFunction(t.Context(), &lambda.CreateFunctionInput{
+		FunctionName: aws.String("large"), Runtime: types.RuntimePython311, Handler: aws.String("app.handler"), Role: aws.String(role),
+		Code: &types.FunctionCode{ZipFile: large},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	got := settled(t, c, "large")
+	want := "Hearth's disk is full. Free some space where its data directory is, then update the function to try again."
+	if got.State != types.StateFailed || aws.ToString(got.StateReason) != want {
+		t.Errorf("state %s, reason %q, want Failed, %q", got.State, aws.ToString(got.StateReason), want)
+	}
+	if now := manifests(t, data); !slices.Equal(now, volumes) {
+		t.Errorf("volumes %q, and were %q", now, volumes)
+	}
+	before.do(t, event{"do": "echo", "value": "after a build on a full disk"}, nil)
+
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := c.UpdateFunctionCode(t.Context(), &lambda.UpdateFunctionCodeInput{FunctionName: aws.String("large"), ZipFile: large}); err != nil {
+		t.Fatal(err)
+	}
+	if got := settled(t, c, "large"); got.State != types.StateActive {
+		t.Errorf("after an update: state %s, reason %q", got.State, aws.ToString(got.StateReason))
+	}
+	(&function{name: "large", client: c}).do(t, event{"do": "state"}, nil)
 	if err := create("after"); err != nil {
 		t.Fatal(err)
 	}
@@ -125,6 +156,25 @@ func TestDiskFull(t *testing.T) {
 	after.wait(t)
 	after.do(t, event{"do": "state"}, nil)
 	before.do(t, event{"do": "state"}, nil)
+}
+
+func size(t *testing.T, name string) int64 {
+	t.Helper()
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+// manifests are the volumes of functions' code.
+func manifests(t *testing.T, data string) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(data, "objects/objects/volumes/functions/*/*/*/manifest"))
+	if err != nil || len(found) == 0 {
+		t.Fatalf("volumes: %v, %v", found, err)
+	}
+	return found
 }
 
 // incompressible is text that packing makes no smaller, or not much.
