@@ -185,17 +185,21 @@ func TestBlockfsFails(t *testing.T) {
 		t.Errorf("blockfs %d was killed and still is there", now)
 	}
 
-	// New code is read from what does not answer.
+	// It is found out that it does not answer; who waits for it goes on then.
+	signal(t, now, syscall.SIGSTOP)
+	starts = start(t, client, names[:2])
 	for i, name := range names[:2] {
 		if err := update(t.Context(), client, name, numbered(t, i)); err != nil {
-			t.Fatal(err)
+			t.Errorf("new code of %s while blockfs hangs: %v", name, err)
 		}
 	}
-	starts = start(t, client, names[:2])
-	signal(t, now, syscall.SIGSTOP)
+	if blockfs(t, h.Data) == now {
+		t.Errorf("blockfs %d still hangs", now)
+	}
 	starts.wait(t)
 	work(t, client, names)
 
+	// At the end of the test Hearth stops, and starts no other.
 	signal(t, blockfs(t, h.Data), syscall.SIGKILL)
 }
 
