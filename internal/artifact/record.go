@@ -90,11 +90,11 @@ func (s *Service) read(ctx context.Context, ref Ref) (*Volume, error) {
 	}
 	v := &Volume{Encoded: encoded}
 	if v.Manifest, err = volume.Decode(encoded); err != nil {
-		return nil, fmt.Errorf("artifact: %s: %w", ref.Object, err)
+		return nil, unusable(ref, err)
 	}
 	seal := s.sealer(ref)
 	if _, err := v.Manifest.Unseal(ctx, seal); err != nil {
-		return nil, fmt.Errorf("artifact: %s: %w", ref.Object, err)
+		return nil, unusable(ref, err)
 	}
 	v.DataKey, v.Extra = seal.opened, s.extra(v.Manifest.Place)
 	if ref.Image != "" {
@@ -104,6 +104,11 @@ func (s *Service) read(ctx context.Context, ref Ref) (*Volume, error) {
 	}
 	v.Profile = s.readProfile(ctx, ref, v.Manifest)
 	return v, nil
+}
+
+func unusable(ref Ref, err error) error {
+	return fmt.Errorf("artifact: manifest of %s: %w; update the function's code, or restore %s from a backup",
+		ref.Object, err, prefix+ref.Object+manifestObject)
 }
 
 func (s *Service) readImage(ctx context.Context, ref Ref) (*function.ImageConfig, error) {

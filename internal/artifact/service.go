@@ -144,7 +144,16 @@ type Volume struct {
 // built.
 func (s *Service) Find(ctx context.Context, ref Ref) (*Volume, error) {
 	v, err := s.read(ctx, ref)
-	if !errors.Is(err, objectstore.ErrNotFound) {
+	switch {
+	case isMissing(err):
+	case errors.Is(err, volume.ErrManifest) && ref.Image == "":
+		// All that it said is in the archive, which is here, too. An image's
+		// registry may be away, or have another image by now; and a manifest that
+		// is refused (volume.ErrRefused) may have been brought from elsewhere, or
+		// the keyring cannot be asked: somebody is to see that.
+		s.cfg.Log.LogAttrs(ctx, slog.LevelError, "artifact: a damaged manifest is made anew",
+			slog.String("object", ref.Object), slog.Any("error", err))
+	default:
 		return v, err
 	}
 	if err := s.make(ctx, ref); err != nil {

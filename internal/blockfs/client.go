@@ -84,6 +84,9 @@ type Client struct {
 	changed chan struct{} // closed when link changes
 	leases  map[uint64]*Lease
 	ending  bool // no server is to be started any more
+
+	// kept is closed when nobody sees any more to it that there is a server.
+	kept chan struct{}
 }
 
 // errClosed is why calls of a client that was stopped end.
@@ -99,7 +102,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		return nil, fmt.Errorf("blockfs: %w", err)
 	}
 	cfg.Dir = dir
-	c := &Client{cfg: cfg, changed: make(chan struct{}), leases: make(map[uint64]*Lease)}
+	c := &Client{cfg: cfg, changed: make(chan struct{}), leases: make(map[uint64]*Lease), kept: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	return c, nil
 }
@@ -135,7 +138,7 @@ func (c *Client) Shutdown(ctx context.Context, force bool) error {
 	c.mu.Lock()
 	c.ending = true
 	c.mu.Unlock()
-	l, err := c.current(ctx)
+	l, err := c.current(ctx, nil)
 	if err == nil {
 		err = l.call(ctx, opShutdown, shutdownArgs{Force: force}, nil, nil)
 	}
@@ -146,7 +149,10 @@ func (c *Client) Shutdown(ctx context.Context, force bool) error {
 		return err
 	}
 	// A server may hang up before it has answered. The lock is the last to go.
-	if err == nil || l != nil && errors.Is(err, errUnlinked) {
+	switch {
+	case l == nil && errors.Is(err, errUnlinked):
+		err = c.bury(ctx)
+	case err == nil, errors.Is(err, errUnlinked):
 		err = c.awaitEnd(ctx, l)
 	}
 	c.cancel(errClosed)
@@ -155,14 +161,24 @@ func (c *Client) Shutdown(ctx context.Context, force bool) error {
 		reap(c.child, stopTimeout)
 		c.child = nil
 	}
-	if errors.Is(err, errUnlinked) {
-		return nil // it was gone already
-	}
 	return err
 }
 
+// bury removes what a server has left that is gone, and for which there will
+// be no other, unless somebody else has started one.
+func (c *Client) bury(ctx context.Context) error {
+	f, err := takeLock(ctx, c.cfg.Dir)
+	if errors.Is(err, errTaken) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(sweep(c.cfg.Dir), os.Remove(f.Name()), f.Close())
+}
+
 // awaitEnd waits until a server that was asked to end has released its
-// directory.
+// directory. It may have been killed on the way.
 func (c *Client) awaitEnd(ctx context.Context, l *link) error {
 	select {
 	case <-l.done:
@@ -173,7 +189,7 @@ func (c *Client) awaitEnd(ctx context.Context, l *link) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.Remove(f.Name()), f.Close())
+	return errors.Join(sweep(c.cfg.Dir), os.Remove(f.Name()), f.Close())
 }
 
 // connect returns a link to a server that can be used, and starts one if need be.
@@ -261,6 +277,7 @@ func (c *Client) reapChild() {
 
 // keep sees to it that there is a server.
 func (c *Client) keep(l *link) {
+	defer close(c.kept)
 	defer func() { l.close() }()
 	for {
 		c.watch(l)
@@ -364,8 +381,9 @@ func (c *Client) setLink(l *link) {
 	c.changed = make(chan struct{})
 }
 
-// current returns the link, or waits until there is one.
-func (c *Client) current(ctx context.Context) (*link, error) {
+// current returns the link, or waits until there is one: not longer than till
+// stop is closed. It is errUnlinked if there will be none.
+func (c *Client) current(ctx context.Context, stop <-chan struct{}) (*link, error) {
 	for {
 		c.mu.Lock()
 		l, changed := c.link, c.changed
@@ -375,6 +393,13 @@ func (c *Client) current(ctx context.Context) (*link, error) {
 		}
 		select {
 		case <-changed:
+		case <-stop:
+			return nil, ErrLost
+		case <-c.kept:
+			if c.ctx.Err() != nil {
+				return nil, context.Cause(c.ctx)
+			}
+			return nil, fmt.Errorf("blockfs: no server: %w", errUnlinked)
 		case <-ctx.Done():
 			return nil, fmt.Errorf("blockfs: no server: %w", context.Cause(ctx))
 		case <-c.ctx.Done():
@@ -390,7 +415,7 @@ func (c *Client) call(ctx context.Context, op string, args, result any) error {
 	var err error
 	for range retries {
 		var l *link
-		if l, err = c.current(ctx); err != nil {
+		if l, err = c.current(ctx, nil); err != nil {
 			return err
 		}
 		if err = l.call(ctx, op, args, result, nil); !errors.Is(err, errUnlinked) {
@@ -407,7 +432,7 @@ func (c *Client) Open(ctx context.Context, volume string, spec json.RawMessage) 
 	var err error
 	for range retries {
 		var l *link
-		if l, err = c.current(ctx); err != nil {
+		if l, err = c.current(ctx, nil); err != nil {
 			return nil, err
 		}
 		var o opened
@@ -537,7 +562,10 @@ func (l *Lease) isLost() bool {
 func (l *Lease) Release(ctx context.Context) error {
 	c := l.client
 	for {
-		link, err := c.current(ctx)
+		link, err := c.current(ctx, l.lost)
+		if l.isLost() {
+			return nil // it went with its server, whether there is another or not
+		}
 		if err != nil {
 			return err
 		}

@@ -105,7 +105,7 @@ func TestFlood(t *testing.T) {
 	c := connect(t, ClientConfig{Dir: dir})
 	open(t, c, "v", testSpec{Size: 1 << 20})
 
-	l, err := c.current(t.Context())
+	l, err := c.current(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -274,7 +274,7 @@ func TestSecrets(t *testing.T) {
 	if _, err := readDevice(l, 0, 4096); !errors.Is(err, unix.EIO) {
 		t.Errorf("got %v, want EIO", err)
 	}
-	link, err := c.current(t.Context())
+	link, err := c.current(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"hearth/internal/artifact"
 	"hearth/internal/blockfs"
@@ -66,8 +67,8 @@ func (h *Hearth) startBlockfs(ctx context.Context) error {
 	}
 	h.stopLast(func() { h.stopped("blockfs", client.Shutdown(context.WithoutCancel(h.ctx), true)) })
 	h.blockfs = client
-	h.volumes = volumefs.NewHost(h.artifacts, client, h.buildDir(), h.cfg.Log)
-	return nil
+	h.volumes, err = volumefs.NewHost(h.artifacts, client, h.buildDir(), h.cfg.Log)
+	return err
 }
 
 // sweepRuntimes forgets the volumes of runtimes that have been built anew since.
@@ -120,12 +121,18 @@ func (c code) Open(ctx context.Context, ref worker.CodeRef) (worker.Volume, erro
 	return v, nil
 }
 
+// fullReason is why a function is Failed that there was no room for.
+const fullReason = "Hearth's disk is full. Free some space where its data directory is, then update the function to try again."
+
 // preparer has the worker prepare what the control plane wants to serve.
 type preparer struct{ h *Hearth }
 
 // Prepare implements control.Preparer.
 func (p preparer) Prepare(ctx context.Context, r *function.Record, cfg *function.Config) error {
 	err := p.h.worker.Prepare(ctx, r.Account, cfg)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", &control.PrepareError{Code: "InternalError", Reason: fullReason}, err)
+	}
 	refused, ok := errors.AsType[*artifact.RefusedError](err)
 	if !ok {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"hearth/internal/artifact"
@@ -33,9 +34,23 @@ type Host struct {
 	reading map[chunk.Root]int
 }
 
-// NewHost makes a Host over a started client. Short-lived files are in dir.
-func NewHost(finder Finder, client *blockfs.Client, dir string, log *slog.Logger) *Host {
-	return &Host{finder: finder, client: client, dir: dir, log: log, reading: make(map[chunk.Root]int)}
+// manifestPrefix begins the names of the files by which blockfs is given
+// manifests.
+const manifestPrefix = "manifest-"
+
+// NewHost makes a Host over a started client. Short-lived files are in dir,
+// where it removes those that a killed Host has left.
+func NewHost(finder Finder, client *blockfs.Client, dir string, log *slog.Logger) (*Host, error) {
+	left, err := filepath.Glob(filepath.Join(dir, manifestPrefix+"*"))
+	if err != nil {
+		return nil, fmt.Errorf("volumefs: %w", err)
+	}
+	for _, file := range left {
+		if err := os.Remove(file); err != nil {
+			return nil, fmt.Errorf("volumefs: %w", err)
+		}
+	}
+	return &Host{finder: finder, client: client, dir: dir, log: log, reading: make(map[chunk.Root]int)}, nil
 }
 
 // Volume is a volume that is open on this machine.
@@ -95,7 +110,7 @@ func (h *Host) prefetch(ctx context.Context, v *Volume, profile []uint32) {
 
 // manifest writes a manifest where blockfs can read it.
 func (h *Host) manifest(encoded []byte) (path string, err error) {
-	f, err := os.CreateTemp(h.dir, "manifest-")
+	f, err := os.CreateTemp(h.dir, manifestPrefix)
 	if err != nil {
 		return "", fmt.Errorf("volumefs: %w", err)
 	}
