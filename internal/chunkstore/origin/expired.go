@@ -80,6 +80,16 @@ func (d *Dir) move(from, to string) (bool, error) {
 // Alarms lists the roots that were read after they had expired.
 func (d *Dir) Alarms(context.Context) ([]chunk.Root, error) { return d.rootsIn(alarmDir) }
 
+// Expired lists the roots that have expired, those with an alarm included.
+func (d *Dir) Expired(ctx context.Context) ([]chunk.Root, error) {
+	alarms, err := d.Alarms(ctx)
+	if err != nil {
+		return nil, err
+	}
+	others, err := d.rootsIn(expiredDir)
+	return append(alarms, others...), err
+}
+
 // DeleteExpired is DeleteRoot for a root that has expired, and for no other:
 // one for which the alarm was raised is ErrAlarm, and so is one that was never
 // told to expire.
