@@ -52,6 +52,7 @@ type world struct {
 	// The rest is of one life.
 	service *garbage.Service
 	readers *readers
+	opened  []artifact.Placed
 	builds  map[string]building
 }
 
@@ -77,7 +78,7 @@ func (w *world) fail(format string, args ...any) {
 
 // start begins a life.
 func (w *world) start(ctx context.Context) error {
-	w.readers, w.builds = newReaders(), make(map[string]building)
+	w.readers, w.opened, w.builds = newReaders(), nil, make(map[string]building)
 	s, err := garbage.Open(ctx, garbage.Config{
 		Store: w.store, Chunks: w, Rotation: rotation, Expiry: expiry, Now: w.clock.Now,
 		Every: 1000 * time.Hour, // the model says when
@@ -225,6 +226,11 @@ func (w *world) check(t *rapid.T) {
 			t.Errorf("%s is live in root %d, which has expired", object, root)
 		}
 	}
+	for _, o := range w.opened {
+		if !w.chunks[o.Root][o.Object] || w.places[o.Root] != live {
+			t.Errorf("%s is open in root %d, which has expired or is deleted", o.Object, o.Root)
+		}
+	}
 	for _, what := range w.wrong {
 		t.Error(what)
 	}
@@ -291,8 +297,8 @@ func TestModel(t *testing.T) {
 			"delete":     func(t *rapid.T) { delete(w.manifests, pick(t, manifests())) },
 			"break":      func(t *rapid.T) { w.broken[pick(t, manifests())] = true },
 			"mend":       func(*rapid.T) { clear(w.broken) },
-			"open":       func(t *rapid.T) { w.readers.add(w.manifests[pick(t, manifests())], 1) },
-			"close all":  func(*rapid.T) { clear(w.readers.count) },
+			"open":       func(t *rapid.T) { w.open(pick(t, manifests())) },
+			"close all":  func(*rapid.T) { w.closeAll() },
 			"wait":       func(t *rapid.T) { w.clock.forward(time.Duration(rapid.IntRange(1, 36).Draw(t, "hours")) * time.Hour) },
 			"wait long":  func(*rapid.T) { w.clock.forward(rotation) },
 			"collect":    func(*rapid.T) { collect(garbage.Options{}) },
@@ -316,6 +322,17 @@ func TestModel(t *testing.T) {
 	})
 }
 
+func (w *world) open(object string) {
+	root := w.manifests[object]
+	w.readers.add(root, 1)
+	w.opened = append(w.opened, artifact.Placed{Object: object, Root: root})
+}
+
+func (w *world) closeAll() {
+	clear(w.readers.count)
+	w.opened = nil
+}
+
 // drain has everything end: only what is live stays.
 func (w *world) drain(t *rapid.T, collect func(garbage.Options)) {
 	for object := range w.builds {
@@ -323,7 +340,7 @@ func (w *world) drain(t *rapid.T, collect func(garbage.Options)) {
 	}
 	clear(w.builds)
 	clear(w.broken)
-	clear(w.readers.count)
+	w.closeAll()
 	collect(garbage.Options{Rotate: true, GoOn: true})
 	w.clock.forward(expiry)
 	collect(garbage.Options{})
