@@ -42,8 +42,16 @@ func (r *RefusedError) Error() string {
 // Unwrap returns the cause.
 func (r *RefusedError) Unwrap() error { return r.err }
 
+// errDeleted ends the build of a volume that nobody wants any more.
+var errDeleted = errors.New("artifact: deleted while its volume was built")
+
 // build makes a volume and stores what describes it.
 func (s *Service) build(ctx context.Context, ref Ref) error {
+	m := s.mark(ref.Object)
+	defer s.unmark(ref.Object)
+	m.Lock()
+	deletedBefore := m.deleted
+	m.Unlock()
 	select {
 	case s.builds <- struct{}{}:
 		defer func() { <-s.builds }()
@@ -55,7 +63,7 @@ func (s *Service) build(ctx context.Context, ref Ref) error {
 	if ref.File != "" {
 		build = s.storeFile
 	}
-	stats, err := build(ctx, ref)
+	stats, err := build(ctx, ref, deletedBefore)
 	if err != nil {
 		return err
 	}
@@ -65,7 +73,7 @@ func (s *Service) build(ctx context.Context, ref Ref) error {
 	return nil
 }
 
-func (s *Service) flattenAndStore(ctx context.Context, ref Ref) (volume.Stats, error) {
+func (s *Service) flattenAndStore(ctx context.Context, ref Ref, deletedBefore int) (volume.Stats, error) {
 	layers, config, closeAll, err := s.layers(ctx, ref)
 	if err != nil {
 		return volume.Stats{}, err
@@ -76,11 +84,11 @@ func (s *Service) flattenAndStore(ctx context.Context, ref Ref) (volume.Stats, e
 		return volume.Stats{}, refusal(ref, err)
 	}
 	defer image.Close()
-	return s.store(ctx, ref, image, image.Size(), config)
+	return s.store(ctx, ref, image, image.Size(), config, deletedBefore)
 }
 
 // storeFile makes a volume of a file system that is ready.
-func (s *Service) storeFile(ctx context.Context, ref Ref) (volume.Stats, error) {
+func (s *Service) storeFile(ctx context.Context, ref Ref, deletedBefore int) (volume.Stats, error) {
 	f, err := os.Open(ref.File)
 	if err != nil {
 		return volume.Stats{}, fmt.Errorf("artifact: %w", err)
@@ -90,7 +98,7 @@ func (s *Service) storeFile(ctx context.Context, ref Ref) (volume.Stats, error) 
 	if err != nil {
 		return volume.Stats{}, fmt.Errorf("artifact: %w", err)
 	}
-	return s.store(ctx, ref, f, info.Size(), nil)
+	return s.store(ctx, ref, f, info.Size(), nil, deletedBefore)
 }
 
 // layers opens what a volume is made of. Closing gives it back.
@@ -128,29 +136,39 @@ func refusal(ref Ref, err error) error {
 }
 
 // store cuts a file system into chunks and makes its manifest visible.
-func (s *Service) store(ctx context.Context, ref Ref, content io.ReaderAt, size int64, config *function.ImageConfig) (volume.Stats, error) {
+func (s *Service) store(ctx context.Context, ref Ref, content io.ReaderAt, size int64, config *function.ImageConfig, deletedBefore int) (volume.Stats, error) {
 	root, end, err := s.cfg.Roots.Begin(ctx)
 	if err != nil {
 		return volume.Stats{}, err
 	}
 	defer end()
 	place := volume.Place{Root: root, Epoch: s.cfg.Salt.Epoch, Domain: ref.domain()}
+	encoded, _, stats, err := s.cut(ctx, ref, content, size, volume.Params{Place: place})
+	if err != nil {
+		return stats, err
+	}
+	return stats, s.with(ref.Object, func(m *mark) error {
+		if m.deleted != deletedBefore {
+			return errDeleted
+		}
+		return s.write(ctx, ref, encoded, config)
+	})
+}
+
+// cut builds a volume in its place and makes its chunks durable.
+func (s *Service) cut(ctx context.Context, ref Ref, content io.ReaderAt, size int64, p volume.Params) (encoded []byte, m *volume.Manifest, stats volume.Stats, err error) {
 	bulk := s.cfg.Chunks.NewBulk()
 	defer bulk.Close()
-	manifest, keys, stats, err := volume.Build(ctx, content, size, volume.Params{
-		Place: place, Extra: s.extra(place), Store: bulk,
-	})
+	p.Extra, p.Store = s.extra(p.Place), bulk
+	m, keys, stats, err := volume.Build(ctx, content, size, p)
 	if err != nil {
-		return stats, err
+		return nil, nil, stats, err
 	}
 	if err := bulk.Flush(ctx); err != nil {
-		return stats, err
+		return nil, nil, stats, err
 	}
-	encoded, err := manifest.Encode(ctx, keys, s.sealer(ref))
-	if err != nil {
-		return stats, err
-	}
-	return stats, s.write(ctx, ref, encoded, config)
+	encoded, err = m.Encode(ctx, keys, s.sealer(ref))
+	return encoded, m, stats, err
 }
 
 // extra is what the chunks of a place are encrypted with.

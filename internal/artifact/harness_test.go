@@ -170,7 +170,7 @@ func (b *bench) put(t testing.TB, object string, archive []byte) {
 
 func (b *bench) find(t testing.TB, ref artifact.Ref) *artifact.Volume {
 	t.Helper()
-	v, err := b.Find(t.Context(), ref)
+	v, err := b.Find(t.Context(), ref, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package artifact
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 
 	"hearth/internal/volume"
@@ -11,7 +10,7 @@ import (
 // readProfile returns what starts touch. A profile that cannot be read costs
 // time only.
 func (s *Service) readProfile(ctx context.Context, ref Ref, m *volume.Manifest) []uint32 {
-	p, err := s.profile(ctx, ref, m)
+	p, err := s.profile(ctx, ref.Object, m)
 	if err != nil {
 		s.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "artifact: access profile cannot be used",
 			slog.String("object", ref.Object), slog.Any("error", err))
@@ -20,8 +19,8 @@ func (s *Service) readProfile(ctx context.Context, ref Ref, m *volume.Manifest) 
 	return p.Order()
 }
 
-func (s *Service) profile(ctx context.Context, ref Ref, m *volume.Manifest) (*volume.Profile, error) {
-	b, err := s.get(ctx, ref, profileObject)
+func (s *Service) profile(ctx context.Context, object string, m *volume.Manifest) (*volume.Profile, error) {
+	b, err := s.get(ctx, object, profileObject)
 	if isMissing(err) {
 		return volume.NewProfile(m), nil
 	}
@@ -32,31 +31,32 @@ func (s *Service) profile(ctx context.Context, ref Ref, m *volume.Manifest) (*vo
 }
 
 // Record adds to a volume's access profile the chunks that a start has touched,
-// in order.
+// in order. A volume that was migrated since is still cut into the same chunks.
 func (s *Service) Record(ctx context.Context, ref Ref, touched []uint32) error {
-	s.profiles.Lock()
-	defer s.profiles.Unlock()
-	encoded, err := s.get(ctx, ref, manifestObject)
-	if isMissing(err) {
-		return nil // deleted meanwhile
-	}
-	if err != nil {
-		return err
-	}
-	m, err := volume.Decode(encoded)
-	if err != nil {
-		return fmt.Errorf("artifact: %s: %w", ref.Object, err)
-	}
-	p, err := s.profile(ctx, ref, m)
-	if err != nil { // of another build of the volume, or damaged
-		p = volume.NewProfile(m)
-	}
-	p.Add(touched)
+	return s.with(ref.Object, func(*mark) error {
+		m, _, err := s.manifest(ctx, ref.Object)
+		if isMissing(err) {
+			return nil // deleted meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		p, err := s.profile(ctx, ref.Object, m)
+		if err != nil { // of another build of the volume, or damaged
+			p = volume.NewProfile(m)
+		}
+		p.Add(touched)
+		return s.putProfile(ctx, ref.Object, p)
+	})
+}
+
+func (s *Service) putProfile(ctx context.Context, object string, p *volume.Profile) error {
 	if p.Recordings() == 0 {
 		return nil
 	}
-	if encoded, err = p.Encode(); err != nil {
+	encoded, err := p.Encode()
+	if err != nil {
 		return err
 	}
-	return s.put(ctx, ref, profileObject, encoded)
+	return s.put(ctx, object, profileObject, encoded)
 }

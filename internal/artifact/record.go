@@ -10,6 +10,7 @@ import (
 	"io"
 	"strings"
 
+	"hearth/internal/chunk"
 	"hearth/internal/function"
 	"hearth/internal/keyring"
 	"hearth/internal/volume"
@@ -59,7 +60,7 @@ func (s *sealer) Open(ctx context.Context, sealed, id []byte) (key []byte, err e
 	return s.opened, err
 }
 
-// write makes a volume visible.
+// write makes a volume visible. The caller holds the object's mark.
 func (s *Service) write(ctx context.Context, ref Ref, manifest []byte, config *function.ImageConfig) error {
 	if config != nil {
 		// Images keep secrets in their variables.
@@ -71,30 +72,44 @@ func (s *Service) write(ctx context.Context, ref Ref, manifest []byte, config *f
 		if err != nil {
 			return fmt.Errorf("artifact: seal the image's configuration: %w", err)
 		}
-		if err := s.put(ctx, ref, imageObject, sealed); err != nil {
+		if err := s.put(ctx, ref.Object, imageObject, sealed); err != nil {
 			return err
 		}
 	}
-	return s.put(ctx, ref, manifestObject, manifest)
+	return s.put(ctx, ref.Object, manifestObject, manifest)
 }
 
 func imageBinding(ref Ref) keyring.Binding {
 	return keyring.Binding{Account: ref.Account, Purpose: imagePurpose, Record: ref.Object}
 }
 
+// manifest reads what describes an object's volume; objectstore.ErrNotFound
+// says that it has none.
+func (s *Service) manifest(ctx context.Context, object string) (m *volume.Manifest, encoded []byte, err error) {
+	if encoded, err = s.get(ctx, object, manifestObject); err != nil {
+		return nil, nil, err
+	}
+	if m, err = volume.Decode(encoded); err != nil {
+		return nil, nil, unusable(object, err)
+	}
+	return m, encoded, nil
+}
+
 // read returns a volume that is there; objectstore.ErrNotFound otherwise.
-func (s *Service) read(ctx context.Context, ref Ref) (*Volume, error) {
-	encoded, err := s.get(ctx, ref, manifestObject)
+func (s *Service) read(ctx context.Context, ref Ref, hold func(chunk.Root)) (*Volume, error) {
+	v := &Volume{}
+	err := s.with(ref.Object, func(*mark) (err error) {
+		if v.Manifest, v.Encoded, err = s.manifest(ctx, ref.Object); err == nil && hold != nil {
+			hold(v.Manifest.Root)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	v := &Volume{Encoded: encoded}
-	if v.Manifest, err = volume.Decode(encoded); err != nil {
-		return nil, unusable(ref, err)
-	}
 	seal := s.sealer(ref)
 	if _, err := v.Manifest.Unseal(ctx, seal); err != nil {
-		return nil, unusable(ref, err)
+		return nil, unusable(ref.Object, err)
 	}
 	v.DataKey, v.Extra = seal.opened, s.extra(v.Manifest.Place)
 	if ref.Image != "" {
@@ -106,13 +121,13 @@ func (s *Service) read(ctx context.Context, ref Ref) (*Volume, error) {
 	return v, nil
 }
 
-func unusable(ref Ref, err error) error {
+func unusable(object string, err error) error {
 	return fmt.Errorf("artifact: manifest of %s: %w; update the function's code, or restore %s from a backup",
-		ref.Object, err, prefix+ref.Object+manifestObject)
+		object, err, prefix+object+manifestObject)
 }
 
 func (s *Service) readImage(ctx context.Context, ref Ref) (*function.ImageConfig, error) {
-	sealed, err := s.get(ctx, ref, imageObject)
+	sealed, err := s.get(ctx, ref.Object, imageObject)
 	if err != nil {
 		return nil, err
 	}
@@ -127,21 +142,21 @@ func (s *Service) readImage(ctx context.Context, ref Ref) (*function.ImageConfig
 	return &config, nil
 }
 
-func (s *Service) put(ctx context.Context, ref Ref, kind string, b []byte) error {
-	if err := s.cfg.Objects.Put(ctx, prefix+ref.Object+kind, bytes.NewReader(b)); err != nil {
+func (s *Service) put(ctx context.Context, object, kind string, b []byte) error {
+	if err := s.cfg.Objects.Put(ctx, prefix+object+kind, bytes.NewReader(b)); err != nil {
 		return fmt.Errorf("artifact: %w", err)
 	}
 	return nil
 }
 
-func (s *Service) get(ctx context.Context, ref Ref, kind string) ([]byte, error) {
-	f, size, err := s.cfg.Objects.Open(ctx, prefix+ref.Object+kind)
+func (s *Service) get(ctx context.Context, object, kind string) ([]byte, error) {
+	f, size, err := s.cfg.Objects.Open(ctx, prefix+object+kind)
 	if err != nil {
 		return nil, fmt.Errorf("artifact: %w", err)
 	}
 	defer f.Close()
 	if size > maxRecord {
-		return nil, fmt.Errorf("artifact: %s%s has %d bytes", ref.Object, kind, size)
+		return nil, fmt.Errorf("artifact: %s%s has %d bytes", object, kind, size)
 	}
 	b := make([]byte, size)
 	if _, err := io.ReadFull(f, b); err != nil {
@@ -151,13 +166,16 @@ func (s *Service) get(ctx context.Context, ref Ref, kind string) ([]byte, error)
 }
 
 // Delete forgets the volume of an object, which may have none. Its chunks are
-// garbage then.
+// garbage then. A build or a migration that is under way does not bring it back.
 func (s *Service) Delete(ctx context.Context, object string) error {
-	var errs []error
-	for _, kind := range []string{manifestObject, imageObject, profileObject} {
-		errs = append(errs, s.cfg.Objects.Delete(ctx, prefix+object+kind))
-	}
-	return errors.Join(errs...)
+	return s.with(object, func(m *mark) error {
+		m.deleted++
+		var errs []error
+		for _, kind := range []string{manifestObject, imageObject, profileObject} {
+			errs = append(errs, s.cfg.Objects.Delete(ctx, prefix+object+kind))
+		}
+		return errors.Join(errs...)
+	})
 }
 
 // Objects lists the objects that have volumes, or parts of one, and whose keys

@@ -22,7 +22,7 @@ func TestCopiedManifest(t *testing.T) {
 	b.find(t, mine)
 	b.copy(t, "manifest", "code/mine.zip", "code/other.zip")
 	for _, ref := range []artifact.Ref{{Account: account, Object: "code/other.zip"}, {Account: other, Object: "code/mine.zip"}} {
-		v, err := b.Find(t.Context(), ref)
+		v, err := b.Find(t.Context(), ref, nil)
 		if !errors.Is(err, volume.ErrRefused) {
 			t.Errorf("%v: got %v, %v, want volume.ErrRefused", ref, v, err)
 		} else if !strings.Contains(err.Error(), "update the function's code") {
@@ -43,7 +43,7 @@ func TestCopiedImage(t *testing.T) {
 	}
 	b.find(t, theirs)
 	b.copy(t, "image", mine.Object, theirs.Object)
-	if v, err := b.Find(t.Context(), theirs); err == nil {
+	if v, err := b.Find(t.Context(), theirs, nil); err == nil {
 		t.Errorf("got %v, want an error", v)
 	}
 }
@@ -87,7 +87,7 @@ func TestDamagedManifest(t *testing.T) {
 		"newer":   func(c []byte) []byte { c[9]++; return c },
 	} {
 		b.change(t, zip.Object, "manifest", damage)
-		v, err := b.Find(t.Context(), zip)
+		v, err := b.Find(t.Context(), zip, nil)
 		if err != nil || v.Manifest.ID != want {
 			t.Errorf("%s: got %v, %v, want it built anew", name, v, err)
 		}
@@ -96,7 +96,7 @@ func TestDamagedManifest(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.change(t, image.Object, "manifest", damage)
-		v, err = b.Find(t.Context(), image)
+		v, err = b.Find(t.Context(), image, nil)
 		if !errors.Is(err, volume.ErrManifest) {
 			t.Errorf("%s: got %v, %v, want volume.ErrManifest", name, v, err)
 		} else if !strings.Contains(err.Error(), "update the function's code") {
@@ -203,7 +203,7 @@ func TestRecordNothing(t *testing.T) {
 	if _, err := b.objects.List(t.Context(), "volumes/"); err != nil {
 		t.Error(err)
 	}
-	if _, err := b.Find(t.Context(), artifact.Ref{Account: account, Object: "code/none.zip"}); !errors.Is(err, objectstore.ErrNotFound) {
+	if _, err := b.Find(t.Context(), artifact.Ref{Account: account, Object: "code/none.zip"}, nil); !errors.Is(err, objectstore.ErrNotFound) {
 		t.Errorf("got %v, want objectstore.ErrNotFound", err)
 	}
 }

@@ -48,7 +48,7 @@ func TestRefused(t *testing.T) {
 		} else {
 			b.put(t, ref.Object, c.archive)
 		}
-		v, err := b.Find(t.Context(), ref)
+		v, err := b.Find(t.Context(), ref, nil)
 		refused, ok := errors.AsType[*artifact.RefusedError](err)
 		if !ok {
 			t.Errorf("%s: got %v, %v, want a refusal", name, v, err)
@@ -78,7 +78,7 @@ func TestNotRefused(t *testing.T) {
 	if err := os.Remove(builds); err != nil {
 		t.Fatal(err)
 	}
-	v, err := b.Find(t.Context(), ref)
+	v, err := b.Find(t.Context(), ref, nil)
 	if _, ok := errors.AsType[*artifact.RefusedError](err); ok || err == nil {
 		t.Errorf("got %v, %v, want an error of the machine", v, err)
 	}
@@ -91,7 +91,7 @@ func TestNotRefused(t *testing.T) {
 	gone := artifact.Refuse(nil, "It is gone.")
 	gone.NotFound = true
 	b.err = gone
-	_, err = b.Find(t.Context(), artifact.Ref{Account: account, Object: "code/i", Image: "gone"})
+	_, err = b.Find(t.Context(), artifact.Ref{Account: account, Object: "code/i", Image: "gone"}, nil)
 	if refused, ok := errors.AsType[*artifact.RefusedError](err); !ok || refused != gone {
 		t.Errorf("got %v, want %v", err, gone)
 	}

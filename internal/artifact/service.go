@@ -65,6 +65,8 @@ type Config struct {
 	Salt    chunk.Salt
 	Roots   Roots
 	Images  Images
+	// Operator is the account that owns managed runtimes.
+	Operator string
 	// TempDir is where builds keep what they have unpacked.
 	TempDir string
 	// Builds is how many volumes are built at once; as many as there are cores
@@ -81,8 +83,10 @@ type Service struct {
 	cancel   context.CancelCauseFunc
 	builds   chan struct{}
 	building singleflight.Group // by object
-	// profiles orders changes of access profiles.
-	profiles sync.Mutex
+
+	mu sync.Mutex
+	// marks are of the objects that are in use.
+	marks map[string]*mark
 }
 
 // errStopped is why builds end when the service does.
@@ -96,7 +100,7 @@ func New(cfg Config) *Service {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{cfg: cfg, builds: make(chan struct{}, cfg.Builds)}
+	s := &Service{cfg: cfg, builds: make(chan struct{}, cfg.Builds), marks: make(map[string]*mark)}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s
 }
@@ -141,9 +145,12 @@ type Volume struct {
 }
 
 // Find returns the volume of an archive or image. If there is none yet, it is
-// built.
-func (s *Service) Find(ctx context.Context, ref Ref) (*Volume, error) {
-	v, err := s.read(ctx, ref)
+// built. hold, which may be nil, is called with the root of each manifest that
+// is read, before Migrate can replace or Delete remove it: whoever collects
+// roots learns in time that somebody is about to read one. Of several calls the
+// last counts, and an error takes it back.
+func (s *Service) Find(ctx context.Context, ref Ref, hold func(chunk.Root)) (*Volume, error) {
+	v, err := s.read(ctx, ref, hold)
 	switch {
 	case isMissing(err):
 	case errors.Is(err, volume.ErrManifest) && ref.Image == "":
@@ -159,7 +166,7 @@ func (s *Service) Find(ctx context.Context, ref Ref) (*Volume, error) {
 	if err := s.make(ctx, ref); err != nil {
 		return nil, err
 	}
-	return s.read(ctx, ref)
+	return s.read(ctx, ref, hold)
 }
 
 // make builds a volume, once for all who ask for it meanwhile. One who leaves

@@ -39,12 +39,12 @@ func TestBuiltOnce(t *testing.T) {
 		for i := range ids {
 			wg.Go(func() {
 				if i%4 == 0 { // the first among them: whose build it is
-					if _, err := b.Find(impatient, ref); !errors.Is(err, why) {
+					if _, err := b.Find(impatient, ref, nil); !errors.Is(err, why) {
 						t.Errorf("who left got %v, want %v", err, why)
 					}
 					return
 				}
-				v, err := b.Find(t.Context(), ref)
+				v, err := b.Find(t.Context(), ref, nil)
 				if err != nil {
 					t.Error(err)
 					return
@@ -77,7 +77,7 @@ func TestStopEndsBuilds(t *testing.T) {
 		b := startWith(t, plainKeys{})
 		b.put(t, "code/f.zip", zipOf(t, "app.py", "code"))
 		b.begin = b.Stop // as late as it can be before anything is stored
-		if v, err := b.Find(t.Context(), artifact.Ref{Account: account, Object: "code/f.zip"}); err == nil {
+		if v, err := b.Find(t.Context(), artifact.Ref{Account: account, Object: "code/f.zip"}, nil); err == nil {
 			t.Errorf("got %v, want an error: the service was stopped", v)
 		}
 		if files := b.files(t, "objects/objects"); len(files) != 1 {
@@ -101,7 +101,7 @@ func TestCrashBeforeManifest(t *testing.T) {
 		return nil
 	}
 	for _, ref := range refs {
-		if v, err := b.Find(t.Context(), ref); !errors.Is(err, crash) {
+		if v, err := b.Find(t.Context(), ref, nil); !errors.Is(err, crash) {
 			t.Errorf("%s: got %v, %v, want the crash", ref.Object, v, err)
 		}
 	}

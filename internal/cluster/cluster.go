@@ -25,6 +25,7 @@ import (
 	"hearth/internal/environment"
 	"hearth/internal/etcd"
 	"hearth/internal/frontend"
+	"hearth/internal/garbage"
 	"hearth/internal/iam"
 	"hearth/internal/keyring"
 	"hearth/internal/kms"
@@ -66,6 +67,7 @@ type Hearth struct {
 	registry   *registry.Store
 	resolver   *ociimage.Resolver
 	chunks     *origin.Dir
+	garbage    *garbage.Service
 	artifacts  *artifact.Service
 	blockfs    *blockfs.Client
 	volumes    *volumefs.Host
@@ -109,7 +111,7 @@ func Start(ctx context.Context, cfg Config) (_ *Hearth, err error) {
 	}
 	h.stopLast(func() { _ = listener.Close() }) // closed by the server already, as a rule
 	h.listen = listener.Addr().String()
-	for _, step := range []func(context.Context) error{h.openStores, h.openImages, h.openVolumes, h.openWorker, h.openControl} {
+	for _, step := range []func(context.Context) error{h.openStores, h.openImages, h.openVolumes, h.openWorker, h.openControl, h.collectGarbage} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -342,6 +344,9 @@ func (h *Hearth) serve(listener net.Listener) error {
 		Audit: h.audit.Record, Region: h.cfg.Region,
 		Runtimes: h.runtimes.Names(), RuntimeVersion: h.runtimeVersion,
 		Concurrency: h.cfg.AccountConcurrency, Log: h.cfg.Log,
+		Operator: api.Operator{Authorize: h.people.AuthorizeOperator, Operations: map[string]func(context.Context, []byte) (any, error){
+			"CollectGarbage": h.collectNow,
+		}},
 	})
 	if err != nil {
 		return err

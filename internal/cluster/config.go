@@ -49,6 +49,10 @@ type Config struct {
 	// Drain bounds how long a stop waits for invokes under way.
 	Drain time.Duration
 
+	// GCRotation is how long builds write to one root of chunks, GCExpiry how
+	// long a root that nothing needs is kept; package garbage has the defaults.
+	GCRotation, GCExpiry time.Duration
+
 	// KMSKey is the ARN of a key of an external KMS that wraps the master keys;
 	// empty to keep them in the data directory. KMSEndpoint is where that KMS
 	// is; empty for AWS's own.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -9,11 +10,12 @@ import (
 	"syscall"
 
 	"hearth/internal/artifact"
+	"hearth/internal/awserr"
 	"hearth/internal/blockfs"
-	"hearth/internal/chunk"
 	"hearth/internal/chunkstore/origin"
 	"hearth/internal/control"
 	"hearth/internal/function"
+	"hearth/internal/garbage"
 	"hearth/internal/volumefs"
 	"hearth/internal/worker"
 )
@@ -28,6 +30,13 @@ func (h *Hearth) openVolumes(ctx context.Context) (err error) {
 		return err
 	}
 	h.stopLast(func() { h.stopped("chunk store", h.chunks.Close()) })
+	h.garbage, err = garbage.Open(ctx, garbage.Config{
+		Store: garbage.Etcd{Client: h.etcd.Client()}, Chunks: h.chunks,
+		Rotation: h.cfg.GCRotation, Expiry: h.cfg.GCExpiry, Log: h.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
 	salt, err := artifact.LoadSalt(ctx, h.etcd.Client(), h.keyring, h.creds.AccountID)
 	if err != nil {
 		return err
@@ -41,7 +50,7 @@ func (h *Hearth) openVolumes(ctx context.Context) (err error) {
 	}
 	h.artifacts = artifact.New(artifact.Config{
 		Objects: h.objects, Chunks: chunkBuilds{h.chunks}, Keys: h.keyring, Salt: salt,
-		Roots: oneRoot{}, Images: functionImages{h}, TempDir: temp, Log: h.cfg.Log,
+		Roots: h.garbage, Images: functionImages{h}, Operator: h.creds.AccountID, TempDir: temp, Log: h.cfg.Log,
 	})
 	h.stopLast(h.artifacts.Stop)
 	return h.startBlockfs(ctx)
@@ -99,11 +108,27 @@ type chunkBuilds struct{ dir *origin.Dir }
 // NewBulk implements artifact.Store.
 func (c chunkBuilds) NewBulk() artifact.Bulk { return c.dir.NewBulk(0) }
 
-// oneRoot is the root that everything is in.
-type oneRoot struct{}
+// collectGarbage begins to free chunks. By now the leases of former lives are
+// swept, and so are the volumes that no record names.
+func (h *Hearth) collectGarbage(context.Context) error {
+	h.garbage.Start(h.artifacts, h.volumes)
+	h.stopLast(h.garbage.Stop)
+	return nil
+}
 
-// Begin implements artifact.Roots.
-func (oneRoot) Begin(context.Context) (chunk.Root, func(), error) { return 1, func() {}, nil }
+// collectNow is the operator's garbage collection.
+func (h *Hearth) collectNow(ctx context.Context, body []byte) (any, error) {
+	var o garbage.Options
+	if err := json.Unmarshal(body, &o); err != nil {
+		return nil, awserr.New("SerializationException", "The body is not a JSON object of this operation's parameters.")
+	}
+	report, err := h.garbage.Collect(ctx, o)
+	if err != nil {
+		// It is for the operator, who may know everything.
+		return nil, fmt.Errorf("%w: %w", awserr.New("ServiceException", "The cycle ended early, the next one goes on: %v", err), err)
+	}
+	return report, nil
+}
 
 // code offers the worker the volumes of functions' code, and of runtimes, which
 // are the operator's.

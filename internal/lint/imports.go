@@ -41,7 +41,7 @@ var layers = []layer{
 	// become a process, and most will.
 	{name: "service", apart: true, packages: []string{
 		"internal/api", "internal/assignment", "internal/control", "internal/counting",
-		"internal/frontend", "internal/iam", "internal/kms", "internal/logsapi", "internal/placement",
+		"internal/frontend", "internal/garbage", "internal/iam", "internal/kms", "internal/logsapi", "internal/placement",
 		"internal/registry", "internal/worker",
 	}},
 	{name: "wiring", packages: []string{"internal/cluster"}},

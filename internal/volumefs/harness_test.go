@@ -123,8 +123,8 @@ type finder struct {
 	change func(*artifact.Volume)
 }
 
-func (f *finder) Find(ctx context.Context, ref artifact.Ref) (*artifact.Volume, error) {
-	v, err := f.Service.Find(ctx, ref)
+func (f *finder) Find(ctx context.Context, ref artifact.Ref, hold func(chunk.Root)) (*artifact.Volume, error) {
+	v, err := f.Service.Find(ctx, ref, hold)
 	if err == nil && f.change != nil {
 		f.change(v)
 	}

@@ -18,7 +18,9 @@ import (
 
 // Finder finds volumes.
 type Finder interface {
-	Find(ctx context.Context, ref artifact.Ref) (*artifact.Volume, error)
+	// Find calls hold with the root of the manifest that it reads, before the
+	// volume can be moved to another.
+	Find(ctx context.Context, ref artifact.Ref, hold func(chunk.Root)) (*artifact.Volume, error)
 	Record(ctx context.Context, ref artifact.Ref, touched []uint32) error
 }
 
@@ -59,6 +61,7 @@ type Volume struct {
 	ref     artifact.Ref
 	id      string
 	root    chunk.Root
+	held    bool // it is counted in Host.reading
 	lease   *blockfs.Lease
 	image   *function.ImageConfig
 	release sync.Once
@@ -66,17 +69,17 @@ type Volume struct {
 
 // Open finds a volume, or has it built, and has blockfs show it.
 func (h *Host) Open(ctx context.Context, ref artifact.Ref) (_ *Volume, err error) {
-	found, err := h.finder.Find(ctx, ref)
+	v := &Volume{host: h, ref: ref}
+	defer func() {
+		if err != nil {
+			v.letGo()
+		}
+	}()
+	found, err := h.finder.Find(ctx, ref, v.hold)
 	if err != nil {
 		return nil, err
 	}
-	v := &Volume{host: h, ref: ref, id: found.Manifest.ID.String(), root: found.Manifest.Root, image: found.Image}
-	h.count(v.root, 1)
-	defer func() {
-		if err != nil {
-			h.count(v.root, -1)
-		}
-	}()
+	v.id, v.image = found.Manifest.ID.String(), found.Image
 	file, err := h.manifest(found.Encoded)
 	if err != nil {
 		return nil, err
@@ -129,7 +132,21 @@ func (h *Host) count(root chunk.Root, n int) {
 	}
 }
 
-// Reading says whether volumes of a root are open.
+// hold counts the volume for a root, and no longer for another.
+func (v *Volume) hold(root chunk.Root) {
+	v.host.count(root, 1)
+	v.letGo()
+	v.root, v.held = root, true
+}
+
+func (v *Volume) letGo() {
+	if v.held {
+		v.host.count(v.root, -1)
+	}
+	v.held = false
+}
+
+// Reading says whether volumes of a root are open, or being opened.
 func (h *Host) Reading(root chunk.Root) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -182,6 +199,6 @@ func (v *Volume) record(ctx context.Context) error {
 // It may be repeated.
 func (v *Volume) Release(ctx context.Context) error {
 	err := v.lease.Release(ctx)
-	v.release.Do(func() { v.host.count(v.root, -1) })
+	v.release.Do(v.letGo)
 	return err
 }

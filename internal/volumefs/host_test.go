@@ -38,7 +38,7 @@ func TestMounted(t *testing.T) {
 
 	// The next start fetches ahead what this one has read.
 	v.Started(t.Context())
-	found, err := b.finder.Find(t.Context(), artifact.Ref{Account: account, Object: "code/f.zip"})
+	found, err := b.finder.Find(t.Context(), artifact.Ref{Account: account, Object: "code/f.zip"}, nil)
 	if err != nil || len(found.Profile) < 6 {
 		t.Errorf("profile %v, %v, want the chunks of the file", found.Profile, err)
 	}
@@ -89,7 +89,7 @@ func (b *bench) spoilt(t *testing.T, object string, spoil func(t *testing.T, min
 	want := b.put(t, object, 3<<20)
 	ref := artifact.Ref{Account: account, Object: object}
 	_, dir := b.mounted(t, object)
-	found, err := b.finder.Find(t.Context(), ref)
+	found, err := b.finder.Find(t.Context(), ref, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func (b *bench) spoilt(t *testing.T, object string, spoil func(t *testing.T, min
 	if err := second.Delete(t.Context(), object); err != nil {
 		t.Fatal(err)
 	}
-	twin, err := second.Find(t.Context(), ref)
+	twin, err := second.Find(t.Context(), ref, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

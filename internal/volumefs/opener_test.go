@@ -20,7 +20,7 @@ import (
 func TestOpener(t *testing.T) {
 	b := start(t, untrusted)
 	b.put(t, "code/f.zip", 1<<20)
-	found, err := b.finder.Find(t.Context(), artifact.Ref{Account: account, Object: "code/f.zip"})
+	found, err := b.finder.Find(t.Context(), artifact.Ref{Account: account, Object: "code/f.zip"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

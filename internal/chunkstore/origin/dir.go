@@ -15,8 +15,8 @@ import (
 	"hearth/internal/chunkstore/disk"
 )
 
-// Beside the roots are what is being written or deleted, and the copies that
-// have rotted.
+// Beside the roots are what is being written or deleted, the copies that have
+// rotted, and what expired.go says.
 const (
 	tempDir = "tmp"
 	badDir  = "bad"
@@ -79,7 +79,7 @@ func newDir(on disk.Disk) *Dir {
 // NewDir is OpenDir on a disk, which the Dir owns from then on.
 func NewDir(on disk.Disk) (*Dir, error) {
 	d := newDir(on)
-	for _, name := range []string{tempDir, badDir} {
+	for _, name := range []string{tempDir, badDir, expiredDir, alarmDir} {
 		if err := on.Mkdir(name); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, full(err)
 		}
@@ -92,7 +92,7 @@ func NewDir(on disk.Disk) (*Dir, error) {
 		return nil, err
 	}
 	for _, e := range left {
-		if err := d.removeTree(context.Background(), path.Join(tempDir, e.Name()), e.IsDir()); err != nil {
+		if err := d.removeTree(context.Background(), path.Join(tempDir, e.Name()), e.IsDir(), new(Freed)); err != nil {
 			return nil, fmt.Errorf("sweep unfinished chunks: %w", err)
 		}
 	}
@@ -113,6 +113,9 @@ func (d *Dir) ReadChunk(ctx context.Context, ref chunk.Ref) ([]byte, error) {
 		return nil, context.Cause(ctx)
 	}
 	b, err := d.disk.ReadFile(chunkPath(ref), chunk.MaxCiphertext)
+	if errors.Is(err, fs.ErrNotExist) {
+		b, err = d.readExpired(ref)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%w: %s of root %s", chunk.ErrNotFound, ref.Name, ref.Root)
@@ -334,9 +337,11 @@ func (d *Dir) Distrust(ctx context.Context, ref chunk.Ref) (set bool, err error)
 	return true, nil
 }
 
-// Roots lists the roots that have or had chunks.
-func (d *Dir) Roots(context.Context) ([]chunk.Root, error) {
-	entries, err := d.disk.ReadDir(".")
+// Roots lists the roots that have or had chunks, less those that have expired.
+func (d *Dir) Roots(context.Context) ([]chunk.Root, error) { return d.rootsIn(".") }
+
+func (d *Dir) rootsIn(dir string) ([]chunk.Root, error) {
+	entries, err := d.disk.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("list roots: %w", err)
 	}
@@ -416,36 +421,32 @@ func (d *Dir) DeleteChunk(_ context.Context, ref chunk.Ref) error {
 // none of them is there, and durably so. When it is interrupted later, OpenDir
 // frees the rest of the space.
 func (d *Dir) DeleteRoot(ctx context.Context, root chunk.Root) error {
-	doomed := path.Join(tempDir, root.String()+"."+rand.Text())
-	err := d.disk.Rename(root.String(), doomed)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = d.disk.Sync(".")
-	}
-	if err == nil {
-		err = d.removeTree(ctx, doomed, true)
-	}
-	if err != nil {
-		return fmt.Errorf("delete root %s: %w", root, err)
-	}
-	return nil
+	_, err := d.doom(ctx, root.String(), root)
+	return err
 }
 
-func (d *Dir) removeTree(ctx context.Context, name string, dir bool) error {
-	if dir {
-		entries, err := d.disk.ReadDir(name)
-		if err != nil {
-			return err
+// removeTree removes a file or a directory with all below it, and adds to freed
+// what that was.
+func (d *Dir) removeTree(ctx context.Context, name string, dir bool, freed *Freed) error {
+	if !dir {
+		info, notFile := d.disk.Stat(name)
+		err := d.disk.Remove(name)
+		if err == nil && notFile == nil {
+			freed.Chunks++
+			freed.Bytes += info.Size
 		}
-		for _, e := range entries {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			if err := d.removeTree(ctx, path.Join(name, e.Name()), e.IsDir()); err != nil {
-				return err
-			}
+		return err
+	}
+	entries, err := d.disk.ReadDir(name)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := d.removeTree(ctx, path.Join(name, e.Name()), e.IsDir(), freed); err != nil {
+			return err
 		}
 	}
 	return d.disk.Remove(name)

@@ -9,13 +9,16 @@
 //     that is not the hash of its bytes.
 //  3. Storing what is there already changes nothing.
 //  4. No key is here, and no plaintext.
+//  5. Of a Dir, a read of a root that has expired raises an alarm, in whichever
+//     process it is, and DeleteExpired never deletes a root with an alarm.
 //
 // Failure modes: a full file system is ErrFull, and leaves what was stored
 // before as it was. A copy that has rotted is found by whoever checks what it
 // reads; Dir.Distrust sets it aside, and the next PutChunk stores it anew.
 //
 // Whoever collects garbage lists with Roots and Chunks, and removes with
-// DeleteChunk and DeleteRoot. Design: docs/chunkstore.md.
+// DeleteChunk, DeleteRoot and, after Expire, DeleteExpired. Design:
+// docs/chunkstore.md and docs/garbage.md.
 package origin
 
 import (

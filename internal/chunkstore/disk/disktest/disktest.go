@@ -290,13 +290,32 @@ func (d *Disk) Sync(name string) error {
 		n.synced = bytes.Clone(n.data)
 		return nil
 	}
+	before := maps.Clone(d.durable)
 	maps.DeleteFunc(d.durable, func(n string, _ *node) bool { return n != "." && path.Dir(n) == name })
 	for n, node := range d.live {
 		if n != "." && path.Dir(n) == name {
 			d.durable[n] = node
+			if node.dir && before[n] != node {
+				d.bringAlong(before, n, node)
+			}
 		}
 	}
 	return nil
+}
+
+// bringAlong has what is durable in a directory be so by the directory's new
+// name, too.
+func (d *Disk) bringAlong(before map[string]*node, name string, dir *node) {
+	for old, n := range before {
+		if n != dir {
+			continue
+		}
+		for child, n := range before {
+			if below, ok := strings.CutPrefix(child, old+"/"); ok {
+				d.durable[name+"/"+below] = n
+			}
+		}
+	}
 }
 
 // SyncAll implements disk.Disk.
