@@ -331,6 +331,12 @@ func (c *Client) again(old *link) *link {
 	if err == nil {
 		l.close()
 	}
+	if hung, ok := errors.AsType[*hungError](err); ok {
+		// Now, rather than when connect has waited for it as long again.
+		if err := c.killHung(c.ctx, hung.pid); err != nil {
+			c.cfg.Log.Error("a blockfs that does not answer cannot be ended", "pid", hung.pid, "error", err)
+		}
+	}
 	c.lose(old.server.Instance)
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
 		c.mu.Lock()

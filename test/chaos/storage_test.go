@@ -308,8 +308,7 @@ func TestOriginAway(t *testing.T) {
 		t.Errorf("a function without code answered %s", out.Payload)
 	}
 	t.Logf("without chunks: %v, %+v", err, out)
-	var internal *types.ServiceException
-	if !errors.As(err, &internal) {
+	if _, ok := errors.AsType[*types.ServiceException](err); !ok {
 		t.Errorf("got %v, want ServiceException", err)
 	}
 	work(t, client, names[:1])
