@@ -200,6 +200,11 @@ func (s *Service) migrate(ctx context.Context, r *Report) error {
 
 // expire has the retired roots expire that nothing uses.
 func (s *Service) expire(ctx context.Context) error {
+	if slices.ContainsFunc(s.now().in(Retired), func(root Root) bool { return s.readers.Reading(root.ID) }) {
+		if err := s.readers.Leave(); err != nil {
+			return err
+		}
+	}
 	unused, err := s.unused(ctx, s.now().in(Retired))
 	if err != nil {
 		return err
