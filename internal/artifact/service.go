@@ -44,7 +44,7 @@ type Image struct {
 	Config function.ImageConfig
 }
 
-// Stores is where chunks are written.
+// Store is where chunks are written.
 type Store interface {
 	// NewBulk begins a build. What was put is durable once Flush has returned.
 	NewBulk() Bulk

@@ -15,10 +15,10 @@ import (
 // Options are of one cycle.
 type Options struct {
 	// Rotate begins a new root though that is not due.
-	Rotate bool
+	Rotate bool `json:"Rotate,omitempty"`
 	// GoOn takes back all alarms first. The roots that they are of have to be
 	// expired as long again before they are deleted.
-	GoOn bool
+	GoOn bool `json:"GoOn,omitempty"`
 }
 
 // Report says what a cycle has done.
