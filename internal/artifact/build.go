@@ -156,7 +156,9 @@ func (s *Service) store(ctx context.Context, ref Ref, content io.ReaderAt, size 
 }
 
 // cut builds a volume in its place and makes its chunks durable.
-func (s *Service) cut(ctx context.Context, ref Ref, content io.ReaderAt, size int64, p volume.Params) (encoded []byte, m *volume.Manifest, stats volume.Stats, err error) {
+func (s *Service) cut(ctx context.Context, ref Ref, content io.ReaderAt, size int64, p volume.Params) (
+	encoded []byte, m *volume.Manifest, stats volume.Stats, err error,
+) {
 	bulk := s.cfg.Chunks.NewBulk()
 	defer bulk.Close()
 	p.Extra, p.Store = s.extra(p.Place), bulk

@@ -69,7 +69,8 @@ func (a *app) printGarbage(cmd *cobra.Command, r *garbage.Report) error {
 		problems = append(problems, fmt.Errorf("%d volumes could not be moved, their root stays; Hearth's log says why", r.Unmoved))
 	}
 	if len(r.Alarms) > 0 {
-		problems = append(problems, fmt.Errorf("roots %v were read though nothing should need them: nothing is deleted; see Hearth's log, then run: hearth gc --go-on", r.Alarms))
+		problems = append(problems, fmt.Errorf(
+			"roots %v were read though nothing should need them: nothing is deleted; see Hearth's log, then run: hearth gc --go-on", r.Alarms))
 	}
 	return errors.Join(problems...)
 }

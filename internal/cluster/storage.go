@@ -111,10 +111,20 @@ func (c chunkBuilds) NewBulk() artifact.Bulk { return c.dir.NewBulk(0) }
 // collectGarbage begins to free chunks. By now the leases of former lives are
 // swept, and so are the volumes that no record names.
 func (h *Hearth) collectGarbage(context.Context) error {
-	h.garbage.Start(h.artifacts, h.volumes)
+	h.garbage.Start(h.artifacts, machineVolumes{h.volumes, h.worker})
 	h.stopLast(h.garbage.Stop)
 	return nil
 }
+
+// machineVolumes are those of this machine; the worker keeps some mounted for
+// later.
+type machineVolumes struct {
+	*volumefs.Host
+	worker *worker.Worker
+}
+
+// Leave implements garbage.Readers.
+func (o machineVolumes) Leave() error { return o.worker.RenewCode() }
 
 // collectNow is the operator's garbage collection.
 func (h *Hearth) collectNow(ctx context.Context, body []byte) (any, error) {

@@ -15,10 +15,10 @@ import (
 // Options are of one cycle.
 type Options struct {
 	// Rotate begins a new root though that is not due.
-	Rotate bool
+	Rotate bool `json:"Rotate,omitempty"`
 	// GoOn takes back all alarms first. The roots that they are of have to be
 	// expired as long again before they are deleted.
-	GoOn bool
+	GoOn bool `json:"GoOn,omitempty"`
 }
 
 // Report says what a cycle has done.
@@ -200,6 +200,11 @@ func (s *Service) migrate(ctx context.Context, r *Report) error {
 
 // expire has the retired roots expire that nothing uses.
 func (s *Service) expire(ctx context.Context) error {
+	if slices.ContainsFunc(s.now().in(Retired), func(root Root) bool { return s.readers.Reading(root.ID) }) {
+		if err := s.readers.Leave(); err != nil {
+			return err
+		}
+	}
 	unused, err := s.unused(ctx, s.now().in(Retired))
 	if err != nil {
 		return err

@@ -72,7 +72,7 @@ func newWorld() *world {
 	return w
 }
 
-func (w *world) fail(format string, args ...any) {
+func (w *world) failf(format string, args ...any) {
 	w.wrong = append(w.wrong, fmt.Sprintf(format, args...))
 }
 
@@ -94,14 +94,14 @@ func (w *world) start(ctx context.Context) error {
 // put stores the chunks of an object's volume.
 func (w *world) put(object string, root chunk.Root) {
 	if w.deleted[root] {
-		w.fail("a build got root %d, which was deleted", root)
+		w.failf("a build got root %d, which was deleted", root)
 	}
 	if w.chunks[root] == nil {
 		w.chunks[root] = make(map[string]bool)
 		w.places[root] = live
 	}
 	if w.places[root] != live {
-		w.fail("a build writes to root %d, which has expired", root)
+		w.failf("a build writes to root %d, which has expired", root)
 	}
 	w.chunks[root][object] = true
 }
@@ -165,10 +165,10 @@ func (w *world) DeleteExpired(_ context.Context, root chunk.Root) (origin.Freed,
 	}
 	err := w.life.step(func() {
 		if ok && w.clock.Now().Sub(w.calmSince[root]) < expiry {
-			w.fail("root %d was deleted %v after it had expired or was calmed", root, w.clock.Now().Sub(w.calmSince[root]))
+			w.failf("root %d was deleted %v after it had expired or was calmed", root, w.clock.Now().Sub(w.calmSince[root]))
 		}
 		if len(w.roots(alarmed)) > 0 {
-			w.fail("root %d was deleted in spite of an alarm", root)
+			w.failf("root %d was deleted in spite of an alarm", root)
 		}
 		delete(w.places, root)
 		delete(w.chunks, root)
@@ -200,7 +200,7 @@ func (w *world) Migrate(ctx context.Context, object string) (bool, volume.Stats,
 		return false, volume.Stats{}, errBroken
 	}
 	if err := w.read(object, from); err != nil {
-		w.fail("%v", err)
+		w.failf("%v", err)
 		return false, volume.Stats{}, err
 	}
 	if err := w.life.step(func() { w.put(object, root) }); err != nil {

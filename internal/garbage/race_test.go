@@ -330,7 +330,7 @@ func running(done chan struct{}) bool {
 func (s *stage) deploy(l *library, object string) error {
 	content := make([]byte, 20<<10)
 	for i := range content {
-		content[i] = byte(rand.Uint32()) //nolint:gosec // no secret
+		content[i] = byte(rand.Uint32())
 	}
 	d := &deployed{object: object, content: content}
 	if err := s.upload(object, content); err != nil {

@@ -44,6 +44,9 @@ type Readers interface {
 	// Reading says whether volumes of a root are open. A volume that is being
 	// opened counts before Migrate can move it.
 	Reading(root chunk.Root) bool
+	// Leave has volumes closed that are open for later use only. From now on
+	// volumes are opened as they are found, also those that are open already.
+	Leave() error
 }
 
 // Defaults of Config.

@@ -267,19 +267,25 @@ func (c *codeCache) unmountAll(all []*codeEntry) error {
 	return errors.Join(errs...)
 }
 
+// renew has all who come from now on get a mount of their own volume as it is
+// found then. What nobody uses is unmounted now, the rest when it is released.
+func (c *codeCache) renew() error {
+	c.mu.Lock()
+	var unused []*codeEntry
+	for _, e := range c.entries {
+		c.take(e)
+		if e.refs == 0 {
+			unused = append(unused, e)
+		}
+	}
+	c.mu.Unlock()
+	return c.unmountAll(unused)
+}
+
 // close unmounts everything; no environment is left.
 func (c *codeCache) close() error {
 	c.mu.Lock()
-	var all []*codeEntry
-	for _, e := range c.entries {
-		if e.refs == 0 {
-			all = append(all, e)
-		}
-	}
-	for _, e := range all {
-		c.take(e)
-	}
 	c.spare = 0
 	c.mu.Unlock()
-	return c.unmountAll(all)
+	return c.renew()
 }

@@ -230,3 +230,25 @@ func TestLostCodeIsMountedAnew(t *testing.T) {
 		t.Errorf("mounted %q, want what was lost gone", got)
 	}
 }
+
+// TestRenewedCode has volumes moved elsewhere: who comes later gets them from
+// there, who uses them keeps them, and what nobody uses is given back.
+func TestRenewedCode(t *testing.T) {
+	c, s := newCode(t, 10)
+	used := mustAcquire(t, c, "a")
+	mustRelease(t, c, mustAcquire(t, c, "b"), mustAcquire(t, c, "x", "y"))
+	if err := c.renew(); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.mounted(); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("mounted %q, want what is used", got)
+	}
+	again := mustAcquire(t, c, "a")
+	if again == used {
+		t.Error("the mount of before is used again")
+	}
+	mustRelease(t, c, used, again)
+	if got := s.mounted(); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("mounted %q, want the new mount only", got)
+	}
+}

@@ -80,6 +80,10 @@ func (w *Worker) Open(ctx context.Context) error {
 	return nil
 }
 
+// RenewCode has environments that start from now on have their code as it is
+// found then, and lets go of what is mounted for later.
+func (w *Worker) RenewCode() error { return w.code.renew() }
+
 // Close destroys every environment and pooled sandbox and unmounts what the
 // worker mounted.
 func (w *Worker) Close() error {

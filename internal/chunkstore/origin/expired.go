@@ -36,7 +36,7 @@ type Freed struct {
 // must be stored in it any more. Doing it again, or to a root without chunks,
 // changes nothing.
 func (d *Dir) Expire(_ context.Context, root chunk.Root) error {
-	if _, err := d.move(root.String(), path.Join(expiredDir, root.String())); err != nil {
+	if err := d.move(root.String(), path.Join(expiredDir, root.String())); err != nil {
 		return fmt.Errorf("expire root %s: %w", root, err)
 	}
 	d.mu.Lock()
@@ -47,7 +47,7 @@ func (d *Dir) Expire(_ context.Context, root chunk.Root) error {
 
 // Raise raises the alarm for an expired root, as a read of it does.
 func (d *Dir) Raise(_ context.Context, root chunk.Root) error {
-	if _, err := d.move(path.Join(expiredDir, root.String()), path.Join(alarmDir, root.String())); err != nil {
+	if err := d.move(path.Join(expiredDir, root.String()), path.Join(alarmDir, root.String())); err != nil {
 		return fmt.Errorf("raise the alarm for root %s: %w", root, err)
 	}
 	return nil
@@ -55,26 +55,25 @@ func (d *Dir) Raise(_ context.Context, root chunk.Root) error {
 
 // Calm takes a root's alarm back: it is as expired as before.
 func (d *Dir) Calm(_ context.Context, root chunk.Root) error {
-	if _, err := d.move(path.Join(alarmDir, root.String()), path.Join(expiredDir, root.String())); err != nil {
+	if err := d.move(path.Join(alarmDir, root.String()), path.Join(expiredDir, root.String())); err != nil {
 		return fmt.Errorf("take back the alarm for root %s: %w", root, err)
 	}
 	return nil
 }
 
-// move renames a root's directory, durably. It says whether it was there.
-func (d *Dir) move(from, to string) (bool, error) {
-	err := d.disk.Rename(from, to)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, err
+// move renames a root's directory, if it is there, durably.
+func (d *Dir) move(from, to string) error {
+	if err := d.disk.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	// Also when it was not there: a process before this one may have moved it
 	// and not have come to sync that.
 	for _, dir := range []string{path.Dir(to), path.Dir(from)} {
 		if err := d.disk.Sync(dir); err != nil {
-			return false, err
+			return err
 		}
 	}
-	return err == nil, nil
+	return nil
 }
 
 // Alarms lists the roots that were read after they had expired.
@@ -138,7 +137,7 @@ func (d *Dir) readExpired(ref chunk.Ref) ([]byte, error) {
 		if dir == expiredDir {
 			// That it fails must not fail the read: a file system on which the
 			// root cannot be renamed is one on which it cannot be deleted.
-			_, _ = d.move(path.Join(expiredDir, ref.Root.String()), path.Join(alarmDir, ref.Root.String()))
+			_ = d.move(path.Join(expiredDir, ref.Root.String()), path.Join(alarmDir, ref.Root.String()))
 		}
 		return b, err
 	}
