@@ -121,7 +121,7 @@ func remoteIP(addr string) netip.Addr {
 func (s *Server) subjectOf(c *call, in any) (subject, error) {
 	about := subject{resource: "*", account: c.AccountID}
 	prefix := "arn:aws:lambda:" + s.cfg.Region + ":" + c.AccountID + ":"
-	switch name := c.op.namesBy(); name {
+	switch name := c.op.about; name {
 	case "FunctionName":
 		ref, err := s.resolve(c, text1(in, name), text1(in, "Qualifier"))
 		if err != nil {

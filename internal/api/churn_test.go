@@ -13,8 +13,8 @@ import (
 )
 
 // TestChurn does what an infrastructure tool does with a large account, twice:
-// it creates, changes and deletes 500 functions in parallel. Nothing of them is
-// left in etcd or in the object store.
+// it creates, changes and deletes 500 functions, each with a layer of its own,
+// in parallel. Nothing of them is left in etcd or in the object store.
 func TestChurn(t *testing.T) {
 	h := startHearth(t)
 	for range 2 {
@@ -24,10 +24,14 @@ func TestChurn(t *testing.T) {
 		}
 		h.each(500, h.destroy)
 	}
-	for _, prefix := range []string{"hearth/functions/", "hearth/versions/"} {
+	for _, prefix := range []string{"hearth/functions/", "hearth/versions/", "hearth/layer-versions/"} {
 		if n := h.keys(prefix); n != 0 {
 			t.Errorf("%d keys are left under %s", n, prefix)
 		}
+	}
+	// What stays is how many versions each layer has had: no number comes twice.
+	if n := h.keys("hearth/layers/"); n != 500 {
+		t.Errorf("%d counters of layers, want 500", n)
 	}
 	h.plane.Stop() // what is due is deleted before it ends
 	left, err := h.objects.List(t.Context(), "")
@@ -62,12 +66,20 @@ func (h hearth) keys(prefix string) int64 {
 	return resp.Count
 }
 
-// apply makes a function with two versions, an alias and a permission.
+// apply makes a layer, and a function with it that has two versions, an alias
+// and a permission.
 func (h hearth) apply(name string) error {
 	ctx, f := h.t.Context(), &name
-	_, err := h.CreateFunction(ctx, &lambda.CreateFunctionInput{
+	layer, err := h.PublishLayerVersion(ctx, &lambda.PublishLayerVersionInput{
+		LayerName: f, Content: &types.LayerVersionContentInput{ZipFile: archiveOf(h.t, name+"'s layer")},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = h.CreateFunction(ctx, &lambda.CreateFunctionInput{
 		FunctionName: f, Role: aws.String(role), Runtime: types.RuntimePython311, Handler: aws.String("app.handler"),
 		Code: &types.FunctionCode{ZipFile: archiveOf(h.t, name)}, Publish: true, Tags: map[string]string{"by": "churn"},
+		Layers: []string{*layer.LayerVersionArn},
 	})
 	if err != nil {
 		return err
@@ -105,6 +117,21 @@ func (h hearth) destroy(name string) error {
 	if _, err := h.DeleteAlias(ctx, &lambda.DeleteAliasInput{FunctionName: &name, Name: aws.String("live")}); err != nil {
 		return err
 	}
-	_, err := h.DeleteFunction(ctx, &lambda.DeleteFunctionInput{FunctionName: &name})
+	if _, err := h.DeleteFunction(ctx, &lambda.DeleteFunctionInput{FunctionName: &name}); err != nil {
+		return err
+	}
+	return h.destroyLayers(name)
+}
+
+func (h hearth) destroyLayers(name string) error {
+	ctx := h.t.Context()
+	out, err := h.ListLayerVersions(ctx, &lambda.ListLayerVersionsInput{LayerName: &name})
+	if err != nil {
+		return err
+	}
+	if len(out.LayerVersions) != 1 {
+		return fmt.Errorf("layer %s has %d versions, want 1", name, len(out.LayerVersions))
+	}
+	_, err = h.DeleteLayerVersion(ctx, &lambda.DeleteLayerVersionInput{LayerName: &name, VersionNumber: &out.LayerVersions[0].Version})
 	return err
 }

@@ -92,7 +92,7 @@ func (ch *change) apply(cfg *function.Config) error {
 	if ch.storage != nil {
 		setInt(&cfg.EphemeralStorage, ch.storage.Size)
 	}
-	if ch.environment != nil {
+	if ch.environment != nil && ch.environment.Variables != nil { // without Variables it says nothing, as on AWS
 		cfg.Environment = map[string]string{}
 		maps.Copy(cfg.Environment, ch.environment.Variables)
 	}

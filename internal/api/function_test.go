@@ -42,11 +42,18 @@ func TestUpdateFunctionConfiguration(t *testing.T) {
 	if _, ok := errors.AsType[*types.InvalidParameterValueException](err); !ok {
 		t.Errorf("runtime: %v", err)
 	}
-	// An empty Environment takes every variable away; Text takes the levels.
+	// An Environment without Variables says nothing of them; Text takes the
+	// levels of logs away.
 	out, err = b.client.UpdateFunctionConfiguration(ctx, &lambda.UpdateFunctionConfigurationInput{
 		FunctionName: name, Environment: &types.Environment{}, LoggingConfig: &types.LoggingConfig{LogFormat: types.LogFormatText},
 	})
-	if err != nil || len(out.Environment.Variables) != 0 || out.LoggingConfig.SystemLogLevel != "" {
+	if err != nil || out.Environment.Variables["ENV_A"] != "a" || out.LoggingConfig.SystemLogLevel != "" {
+		t.Errorf("kept: %+v, %v", out, err)
+	}
+	out, err = b.client.UpdateFunctionConfiguration(ctx, &lambda.UpdateFunctionConfigurationInput{
+		FunctionName: name, Environment: &types.Environment{Variables: map[string]string{}},
+	})
+	if err != nil || len(out.Environment.Variables) != 0 {
 		t.Errorf("cleared: %+v, %v", out, err)
 	}
 }

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"encoding/xml"
 	"net/http"
 	"net/url"
 	"strings"
@@ -40,11 +41,17 @@ func (h hearth) root() as { return h.as(key, secret, "") }
 // user makes a user with an inline policy and returns its clients and key.
 func (h hearth) user(name, document string) (as, string) {
 	h.t.Helper()
-	ctx, root := h.t.Context(), h.root()
+	return h.userOf(h.root(), name, document)
+}
+
+// userOf makes a user in the account of a root user.
+func (h hearth) userOf(root as, name, document string) (as, string) {
+	h.t.Helper()
+	ctx := h.t.Context()
 	if _, err := root.iam.CreateUser(ctx, &iam.CreateUserInput{UserName: &name}); err != nil {
 		h.t.Fatal(err)
 	}
-	h.allow(name, document)
+	h.allowIn(root, name, document)
 	out, err := root.iam.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &name})
 	if err != nil {
 		h.t.Fatal(err)
@@ -54,7 +61,12 @@ func (h hearth) user(name, document string) (as, string) {
 
 func (h hearth) allow(user, document string) {
 	h.t.Helper()
-	_, err := h.root().iam.PutUserPolicy(h.t.Context(), &iam.PutUserPolicyInput{UserName: &user, PolicyName: aws.String("p"), PolicyDocument: &document})
+	h.allowIn(h.root(), user, document)
+}
+
+func (h hearth) allowIn(root as, user, document string) {
+	h.t.Helper()
+	_, err := root.iam.PutUserPolicy(h.t.Context(), &iam.PutUserPolicyInput{UserName: &user, PolicyName: aws.String("p"), PolicyDocument: &document})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -125,7 +137,8 @@ func TestDenyMatrix(t *testing.T) {
 		"iam:PassRole on resource: "+role+" because no identity-based policy allows the iam:PassRole action", "no identity-based policy")
 
 	h.boundary(alice)
-	h.resourcePolicies(alice, bob)
+	h.resourcePolicies(alice)
+	h.crossAccount()
 
 	_, err = h.root().iam.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: aws.String("alice"), AccessKeyId: &aliceKey, Status: "Inactive"})
 	if err != nil {
@@ -161,7 +174,7 @@ func (h hearth) boundary(alice as) {
 }
 
 // resourcePolicies has a function's own policy decide.
-func (h hearth) resourcePolicies(alice, bob as) {
+func (h hearth) resourcePolicies(alice as) {
 	h.t.Helper()
 	ctx := h.t.Context()
 	policy := `{"Version":"2012-10-17","Statement":[{"Sid":"shut","Effect":"Deny","Principal":"*","Action":"lambda:Get*","Resource":"` + hiARN + `"}]}`
@@ -173,7 +186,81 @@ func (h hearth) resourcePolicies(alice, bob as) {
 	if _, err := h.DeleteResourcePolicy(ctx, &lambda.DeleteResourcePolicyInput{ResourceArn: aws.String(hiARN)}); err != nil {
 		h.t.Fatal(err)
 	}
-	_ = bob
+}
+
+// account makes an account and returns its id and its root user.
+func (h hearth) account(name string) (string, as) {
+	h.t.Helper()
+	form := url.Values{"Action": {"HearthCreateAccount"}, "AccountName": {name}, "Version": {"2010-05-08"}}.Encode()
+	req, err := http.NewRequestWithContext(h.t.Context(), http.MethodPost, h.url+"/", strings.NewReader(form))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+	if err := sigv4.Sign(h.t.Context(), req, key, secret, sigv4.Scope{Region: region, Service: "iam"}, []byte(form), time.Now().UTC()); err != nil {
+		h.t.Fatal(err)
+	}
+	resp, err := h.http.Do(req)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var made struct {
+		ID     string `xml:"HearthCreateAccountResult>Account>AccountID"`
+		Key    string `xml:"HearthCreateAccountResult>RootKey>AccessKeyID"`
+		Secret string `xml:"HearthCreateAccountResult>RootKey>SecretAccessKey"`
+	}
+	if err := xml.NewDecoder(resp.Body).Decode(&made); err != nil || made.Secret == "" {
+		h.t.Fatalf("account %q, %v", made.ID, err)
+	}
+	return made.ID, h.as(made.Key, made.Secret, "")
+}
+
+// crossAccount has a second account knock: nothing of the first is open to it
+// but what a resource policy opens, on that policy's conditions.
+func (h hearth) crossAccount() {
+	h.t.Helper()
+	ctx := h.t.Context()
+	id, root := h.account("strangers")
+	stranger, _ := h.userOf(root, "eve", statement("Allow", "lambda:*", "*"))
+	get := func() error {
+		_, err := stranger.GetFunction(ctx, &lambda.GetFunctionInput{FunctionName: aws.String(hiARN)})
+		return err
+	}
+	permit := func(sid string, source *string) {
+		_, err := h.AddPermission(ctx, &lambda.AddPermissionInput{
+			FunctionName: aws.String("hi"), StatementId: &sid, Action: aws.String("lambda:GetFunction"), Principal: &id, SourceArn: source,
+		})
+		if err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	words := "User: arn:aws:iam::" + id + ":user/eve is not authorized to perform: lambda:GetFunction on resource: " + hiARN +
+		" because no resource-based policy allows the lambda:GetFunction action"
+	h.denied("another account", get(), "AccessDeniedException", words, "no resource-based policy")
+	_, err := root.GetFunction(ctx, &lambda.GetFunctionInput{FunctionName: aws.String(hiARN)})
+	h.denied("another account's root user", err, "AccessDeniedException", strings.Replace(words, ":user/eve ", ":root ", 1), "no resource-based policy")
+	permit("open", nil)
+	if err := get(); err != nil {
+		h.t.Errorf("a permission for the account: %v", err)
+	}
+	if _, err := h.RemovePermission(ctx, &lambda.RemovePermissionInput{FunctionName: aws.String("hi"), StatementId: aws.String("open")}); err != nil {
+		h.t.Fatal(err)
+	}
+	permit("bucket", aws.String("arn:aws:s3:::bucket"))
+	h.denied("another source", get(), "AccessDeniedException", words, "no resource-based policy")
+	if _, err := h.RemovePermission(ctx, &lambda.RemovePermissionInput{FunctionName: aws.String("hi"), StatementId: aws.String("bucket")}); err != nil {
+		h.t.Fatal(err)
+	}
+	// What the function's account opens, the user's own must allow too.
+	permit("open", nil)
+	h.allowIn(root, "eve", statement("Allow", "lambda:ListFunctions", "*"))
+	h.denied("the user's own account", get(), "AccessDeniedException", "User: arn:aws:iam::"+id+":user/eve is not authorized to perform: "+
+		"lambda:GetFunction on resource: "+hiARN+" because no identity-based policy allows the lambda:GetFunction action", "no identity-based policy")
+	h.allowIn(root, "eve", statement("Allow", "lambda:*", hiARN))
+	if err := get(); err != nil {
+		h.t.Errorf("both accounts allow it: %v", err)
+	}
 }
 
 // presigned uses an old link.
@@ -221,6 +308,8 @@ func TestSessions(t *testing.T) {
 	}
 	alice, _ := h.user("alice", statement("Allow", "sts:AssumeRole", "*"))
 	in := &sts.AssumeRoleInput{RoleArn: made.Role.Arn, RoleSessionName: aws.String("s1")}
+	_, err = root.sts.AssumeRole(ctx, in)
+	h.denied("the root user", err, "AccessDenied", "Roles may not be assumed by root accounts.", "no role trust policy")
 	_, err = alice.sts.AssumeRole(ctx, in)
 	h.denied("no external id", err, "AccessDenied", "", "no role trust policy")
 	in.ExternalId = aws.String("ext")

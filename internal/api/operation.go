@@ -22,6 +22,7 @@ type operation struct {
 	bindings []binding
 	payload  *binding // the member that is the whole body, if there is one
 	hasBody  bool     // some members travel in a JSON body
+	about    string   // the member that names what the operation is about
 }
 
 // place is the part of a request that carries a member.
@@ -74,4 +75,5 @@ func (op *operation) prepare() {
 	if strings.Contains(op.http.URI, "+}") {
 		panic("api: greedy labels are not served: " + op.http.URI)
 	}
+	op.about = op.namesBy()
 }

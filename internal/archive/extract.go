@@ -10,7 +10,6 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
-	"time"
 )
 
 // Extract unpacks an archive into a new directory dir, which appears whole or
@@ -133,11 +132,7 @@ func (e *entry) extract(root *os.Root, limit int64) (n int64, err error) {
 // setTime keeps the time that the archive gives, within what file systems can
 // hold; an archive without times gives the beginning of 1980.
 func setTime(root *os.Root, e entry) error {
-	t := e.file.Modified
-	first, last := time.Unix(0, 0), time.Unix(1<<31-1, 0)
-	if t.Before(first) || t.After(last) {
-		t = first
-	}
+	t := e.modified()
 	if err := root.Chtimes(e.path, t, t); err != nil {
 		return fmt.Errorf("unpack archive: %w", err)
 	}

@@ -16,6 +16,15 @@ type Source struct {
 // its path in an earlier one, directories are joined. Limits hold for all of
 // them together, and links must not lead out of the result.
 func ExtractAll(dir string, l Limits, sources ...Source) error {
+	p, err := openAll(l, sources)
+	if err != nil {
+		return err
+	}
+	return p.extract(dir, l)
+}
+
+// openAll is open for archives over each other.
+func openAll(l Limits, sources []Source) (*plan, error) {
 	merged := &plan{tree: make(map[string]node)}
 	for i, s := range sources {
 		p, err := open(s, s.Size, l)
@@ -23,20 +32,20 @@ func ExtractAll(dir string, l Limits, sources ...Source) error {
 			if len(sources) > 1 {
 				err = fmt.Errorf("archive %d of %d: %w", i+1, len(sources), err)
 			}
-			return err
+			return nil, err
 		}
 		merged.cover(p)
 		if len(merged.tree) > l.Entries {
-			return fmt.Errorf("%w: more than %d files and directories together", ErrTooLarge, l.Entries)
+			return nil, fmt.Errorf("%w: more than %d files and directories together", ErrTooLarge, l.Entries)
 		}
 	}
 	if len(sources) > 1 {
 		// Links that are harmless in each archive can lead through one another.
 		if err := merged.checkLinks(); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return merged.extract(dir, l)
+	return merged, nil
 }
 
 // cover puts another plan on top of this one.

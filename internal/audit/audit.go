@@ -103,9 +103,14 @@ func Open(cfg Config) (*Log, error) {
 	return l, nil
 }
 
+// Keeps says whether a decision is one that is recorded.
+func (l *Log) Keeps(action string, allowed bool) bool {
+	return !allowed || l.cfg.Data || !dataActions[action]
+}
+
 // Record takes a decision.
 func (l *Log) Record(e Event) {
-	if e.Allowed && !l.cfg.Data && dataActions[e.Action] {
+	if !l.Keeps(e.Action, e.Allowed) {
 		return
 	}
 	select {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
@@ -27,8 +29,10 @@ const region = "us-east-1"
 type hearth struct {
 	*process
 	data   string
-	creds  datadir.Credentials
 	client *lambda.Client
+	// invoker is who the warm path is measured with: somebody whose every
+	// request a policy decides.
+	invoker iamtypes.AccessKey
 }
 
 func startHearth(ctx context.Context, o *Options, args ...string) (_ *hearth, err error) {
@@ -48,19 +52,40 @@ func startHearth(ctx context.Context, o *Options, args ...string) (_ *hearth, er
 	if err != nil {
 		return nil, err
 	}
-	creds, err := datadir.LoadCredentials(data)
-	if err != nil {
+	h := &hearth{process: p, data: data}
+	if err := h.connect(ctx); err != nil {
 		p.stop()
 		return nil, err
 	}
-	h := &hearth{process: p, data: data, creds: creds}
-	h.client = lambda.New(lambda.Options{
-		BaseEndpoint: &p.ready, Region: region,
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: creds.AccessKeyID, SecretAccessKey: creds.SecretAccessKey}, nil
-		}),
-	})
 	return h, nil
+}
+
+// connect makes the clients and the invoker.
+func (h *hearth) connect(ctx context.Context) error {
+	creds, err := datadir.LoadCredentials(h.data)
+	if err != nil {
+		return err
+	}
+	root := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: creds.AccessKeyID, SecretAccessKey: creds.SecretAccessKey}, nil
+	})
+	h.client = lambda.New(lambda.Options{BaseEndpoint: &h.ready, Region: region, Credentials: root})
+
+	people, user := iam.New(iam.Options{BaseEndpoint: &h.ready, Region: region, Credentials: root}), aws.String("invoker")
+	if _, err := people.CreateUser(ctx, &iam.CreateUserInput{UserName: user}); err != nil {
+		return err
+	}
+	_, err = people.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: user, PolicyName: aws.String("invoke"), PolicyDocument: aws.String(
+		`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"lambda:InvokeFunction","Resource":"arn:aws:lambda:` + region + `:*:function:*"}}`)})
+	if err != nil {
+		return err
+	}
+	out, err := people.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: user})
+	if err != nil {
+		return err
+	}
+	h.invoker = *out.AccessKey
+	return nil
 }
 
 func (h *hearth) close() {
@@ -161,7 +186,7 @@ func (h *hearth) target(ctx context.Context, name string, body []byte) (*target,
 	}
 	now := time.Now().UTC()
 	scope := sigv4.Scope{Date: now.Format("20060102"), Region: region, Service: "lambda"}
-	if err := sigv4.Sign(ctx, req, h.creds.AccessKeyID, h.creds.SecretAccessKey, scope, body, now); err != nil {
+	if err := sigv4.Sign(ctx, req, *h.invoker.AccessKeyId, *h.invoker.SecretAccessKey, scope, body, now); err != nil {
 		return nil, err
 	}
 	t.header = req.Header

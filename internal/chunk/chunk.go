@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Size is the length of a volume's chunks in bytes, the last one's excepted. It
@@ -86,12 +87,21 @@ type Store interface {
 
 // Seal encrypts a chunk and appends the ciphertext to dst.
 func Seal(dst []byte, extra *Extra, plaintext []byte) (Name, Key, []byte) {
-	message := make([]byte, 0, ExtraSize+len(plaintext)+gcmTag)
-	message = append(append(message, extra[:]...), plaintext...)
-	key := Key(sha256.Sum256(message))
 	start := len(dst)
-	dst = aead(&key).Seal(dst, make([]byte, nonceSize), message, nil)
-	return sha256.Sum256(dst[start:]), key, dst
+	dst = slices.Grow(dst, Overhead+len(plaintext))[:start+ExtraSize+len(plaintext)]
+	copy(dst[start+ExtraSize:], plaintext)
+	name, key, sealed := SealInPlace(dst[start:], extra)
+	return name, key, dst[:start+len(sealed)]
+}
+
+// SealInPlace encrypts the chunk that is in buf after ExtraSize bytes of room.
+// The ciphertext takes the place of both and is longer by what is left of
+// Overhead: without capacity for that it is elsewhere.
+func SealInPlace(buf []byte, extra *Extra) (Name, Key, []byte) {
+	copy(buf[:ExtraSize], extra[:])
+	key := Key(sha256.Sum256(buf))
+	sealed := aead(&key).Seal(buf[:0], make([]byte, nonceSize), buf, nil)
+	return sha256.Sum256(sealed), key, sealed
 }
 
 // Check says whether a ciphertext is the one of that name.
@@ -104,20 +114,32 @@ func Check(name Name, ciphertext []byte) error {
 
 // Open checks a ciphertext, decrypts it, and appends the plaintext to dst.
 func Open(dst []byte, name Name, key *Key, extra *Extra, ciphertext []byte) ([]byte, error) {
+	plaintext, err := OpenIn(nil, name, key, extra, ciphertext)
+	if err != nil {
+		return nil, err
+	}
+	return append(dst, plaintext...), nil
+}
+
+// OpenIn checks a ciphertext and decrypts it in buf, which is taken for its
+// capacity: ExtraSize bytes more than the plaintext, or a larger one is made.
+// The plaintext that it returns is a part of that.
+func OpenIn(buf []byte, name Name, key *Key, extra *Extra, ciphertext []byte) ([]byte, error) {
 	if len(ciphertext) < Overhead || len(ciphertext) > MaxSize+Overhead {
 		return nil, fmt.Errorf("%w: %s has %d bytes", ErrIntegrity, name, len(ciphertext))
 	}
 	if err := Check(name, ciphertext); err != nil {
 		return nil, err
 	}
-	message, err := aead(key).Open(nil, make([]byte, nonceSize), ciphertext, nil)
+	message, err := aead(key).Open(buf[:0], make([]byte, nonceSize), ciphertext, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: the key of %s does not open it", ErrIntegrity, name)
 	}
 	if subtle.ConstantTimeCompare(message[:ExtraSize], extra[:]) != 1 {
+		clear(message)
 		return nil, fmt.Errorf("%w: %s belongs elsewhere", ErrIntegrity, name)
 	}
-	return append(dst, message[ExtraSize:]...), nil
+	return message[ExtraSize:], nil
 }
 
 const nonceSize = 12

@@ -2,6 +2,8 @@ package chunk_test
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -70,6 +72,26 @@ func TestOpenElsewhere(t *testing.T) {
 	}
 }
 
+// TestOtherMessage has who knows a chunk's key encrypt something else under it:
+// only the name tells.
+func TestOtherMessage(t *testing.T) {
+	t.Parallel()
+	extra := chunk.NewExtra(&salt, 7, chunk.Common)
+	name, key, _ := chunk.Seal(nil, extra, []byte("what was stored"))
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	gcm, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := gcm.Seal(nil, make([]byte, 12), append(extra[:], "what was forged"...), nil)
+	if _, err := chunk.Open(nil, name, &key, extra, forged); !errors.Is(err, chunk.ErrIntegrity) {
+		t.Errorf("got %v, want ErrIntegrity", err)
+	}
+}
+
 func TestSecretsHide(t *testing.T) {
 	t.Parallel()
 	extra := chunk.NewExtra(&salt, 7, chunk.Common)
@@ -96,6 +118,53 @@ func TestParseName(t *testing.T) {
 	}
 }
 
+// TestInPlace compares what works in the caller's buffers with what does not.
+func TestInPlace(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		plain := rapid.SliceOfN(rapid.Byte(), 0, 2000).Draw(t, "plain")
+		extra := chunk.NewExtra(&salt, 7, chunk.Common)
+		name, key, want := chunk.Seal(nil, extra, plain)
+		buf := make([]byte, chunk.ExtraSize, chunk.Overhead+len(plain))
+		gotName, gotKey, got := chunk.SealInPlace(append(buf, plain...), extra)
+		if gotName != name || gotKey != key || !bytes.Equal(got, want) {
+			t.Fatal("sealed in place is not what Seal gives")
+		}
+		if len(got) > 0 && &got[0] != &buf[0] {
+			t.Error("there was room, and yet it was moved")
+		}
+		before := bytes.Clone(got)
+		room := make([]byte, 0, rapid.IntRange(0, 2*chunk.ExtraSize+len(plain)).Draw(t, "room"))
+		opened, err := chunk.OpenIn(room, name, &key, extra, got)
+		if err != nil || !bytes.Equal(opened, plain) {
+			t.Fatalf("open: %v", err)
+		}
+		if !bytes.Equal(got, before) {
+			t.Error("the ciphertext was changed by opening it")
+		}
+		other := chunk.NewExtra(&salt, 8, chunk.Common)
+		room = room[:cap(room)]
+		clear(room)
+		if _, err := chunk.OpenIn(room, name, &key, other, got); !errors.Is(err, chunk.ErrIntegrity) {
+			t.Errorf("of another root: got %v, want ErrIntegrity", err)
+		}
+		if !bytes.Equal(room, make([]byte, len(room))) {
+			t.Error("a refused chunk's plaintext was left in the buffer")
+		}
+	})
+}
+
+func TestMatches(t *testing.T) {
+	t.Parallel()
+	extra := chunk.NewExtra(&salt, 7, chunk.AccountDomain("000000000000"))
+	if !extra.Matches(7, 1, "account/000000000000") {
+		t.Error("it does not match what it was made of")
+	}
+	if extra.Matches(8, 1, "account/000000000000") || extra.Matches(7, 2, "account/000000000000") || extra.Matches(7, 1, chunk.Common) {
+		t.Error("it matches what it was not made of")
+	}
+}
+
 func TestParseRoot(t *testing.T) {
 	t.Parallel()
 	if got, err := chunk.ParseRoot(chunk.Root(0xab01).String()); err != nil || got != 0xab01 {
@@ -113,9 +182,10 @@ func BenchmarkSeal(b *testing.B) {
 	_, _ = rand.Read(plain)
 	extra := chunk.NewExtra(&salt, 7, chunk.Common)
 	b.SetBytes(chunk.Size)
-	buf := make([]byte, 0, chunk.Size+chunk.Overhead)
+	buf := make([]byte, chunk.ExtraSize+chunk.Size, chunk.Size+chunk.Overhead)
 	for b.Loop() {
-		_, _, buf = chunk.Seal(buf[:0], extra, plain)
+		copy(buf[chunk.ExtraSize:], plain)
+		chunk.SealInPlace(buf, extra)
 	}
 }
 
@@ -125,8 +195,9 @@ func BenchmarkOpen(b *testing.B) {
 	extra := chunk.NewExtra(&salt, 7, chunk.Common)
 	name, key, sealed := chunk.Seal(nil, extra, plain)
 	b.SetBytes(chunk.Size)
+	buf := make([]byte, chunk.ExtraSize+chunk.Size)
 	for b.Loop() {
-		if _, err := chunk.Open(nil, name, &key, extra, sealed); err != nil {
+		if _, err := chunk.OpenIn(buf, name, &key, extra, sealed); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -86,6 +86,14 @@ func NewExtra(salt *Salt, root Root, domain Domain) *Extra {
 	return &e
 }
 
+// Matches says whether an Extra is of a root, an epoch and a domain. Of which
+// salt it is, only a chunk tells.
+func (e *Extra) Matches(root Root, epoch uint32, domain Domain) bool {
+	of := sha256.Sum256([]byte(domain))
+	return binary.BigEndian.Uint16(e[0:]) == extraVersion && binary.BigEndian.Uint32(e[4:]) == epoch &&
+		binary.BigEndian.Uint64(e[8:]) == uint64(root) && [32]byte(e[48:]) == of
+}
+
 // String implements fmt.Stringer: an Extra is not to be shown.
 func (*Extra) String() string { return "[extra]" }
 

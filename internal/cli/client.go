@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -18,6 +20,7 @@ import (
 
 	"hearth/internal/cluster"
 	"hearth/internal/datadir"
+	"hearth/internal/sigv4"
 )
 
 // account is a running Hearth and the keys to it.
@@ -59,6 +62,39 @@ func (a *app) lambda() (*lambda.Client, error) {
 			return aws.Credentials{AccessKeyID: acc.creds.AccessKeyID, SecretAccessKey: acc.creds.SecretAccessKey}, nil
 		}),
 	}), nil
+}
+
+// answer is what the running Hearth says to a request of post.
+type answer struct {
+	code   int
+	status string // the code and its name
+	header http.Header
+	body   []byte
+}
+
+// post sends the running Hearth a signed request that no SDK makes.
+func (a *app) post(ctx context.Context, service string, header http.Header, body []byte) (*answer, error) {
+	acc, err := a.connect()
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, acc.url+"/", bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header = header
+	now := time.Now()
+	scope := sigv4.Scope{Date: now.UTC().Format("20060102"), Region: region(), Service: service}
+	if err := sigv4.Sign(ctx, req, acc.creds.AccessKeyID, acc.creds.SecretAccessKey, scope, body, now); err != nil {
+		return nil, err
+	}
+	client := &http.Client{Timeout: 2 * time.Minute}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	got, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	return &answer{resp.StatusCode, resp.Status, resp.Header, got}, errors.Join(err, resp.Body.Close())
 }
 
 // say turns an API error into AWS's own words, without the SDK's wrapping.

@@ -1,21 +1,17 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"strconv"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/spf13/cobra"
 
 	"hearth/internal/kms"
-	"hearth/internal/sigv4"
 )
 
 func (a *app) key() *cobra.Command {
@@ -65,47 +61,27 @@ by it. Back the file "keyring" of the data directory up afterwards.`,
 // askKeys asks the running Hearth's key service for an operation of its own,
 // which no SDK knows.
 func (a *app) askKeys(ctx context.Context, target string, in, out any) error {
-	acc, err := a.connect()
-	if err != nil {
-		return err
-	}
 	body, err := json.Marshal(in)
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, acc.url+"/", bytes.NewReader(body))
+	header := http.Header{"Content-Type": {"application/x-amz-json-1.1"}, "X-Amz-Target": {target}}
+	resp, err := a.post(ctx, "kms", header, body)
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
-	req.Header.Set("X-Amz-Target", target)
-	now := time.Now()
-	scope := sigv4.Scope{Date: now.UTC().Format("20060102"), Region: region(), Service: "kms"}
-	if err := sigv4.Sign(ctx, req, acc.creds.AccessKeyID, acc.creds.SecretAccessKey, scope, body, now); err != nil {
-		return err
-	}
-	client := &http.Client{Timeout: 2 * time.Minute}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode == http.StatusOK {
-		return json.Unmarshal(answer, out)
+	if resp.code == http.StatusOK {
+		return json.Unmarshal(resp.body, out)
 	}
 	var e struct {
 		Type    string `json:"__type"`
 		Message string `json:"message"`
 	}
-	if json.Unmarshal(answer, &e) != nil || e.Message == "" {
-		return fmt.Errorf("%s: %.500s", resp.Status, answer)
+	if json.Unmarshal(resp.body, &e) != nil || e.Message == "" {
+		return fmt.Errorf("%s: %.500s", resp.status, resp.body)
 	}
 	if e.Type == "" {
-		e.Type = resp.Header.Get("X-Amzn-Errortype")
+		e.Type = resp.header.Get("X-Amzn-Errortype")
 	}
 	return fmt.Errorf("%s: %s", e.Type, e.Message)
 }

@@ -73,7 +73,7 @@ eval "$(hearth env)".`,
 	}
 	root.AddCommand(
 		a.up(), a.down(), a.env(), a.deploy(), a.invoke(), a.logs(), a.list(), a.remove(),
-		a.runtimes(), a.doctor(), a.bench(), a.audit(), a.key(),
+		a.runtimes(), a.doctor(), a.bench(), a.audit(), a.account(), a.key(),
 	)
 	return root
 }

@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"hearth/internal/datadir"
 	"hearth/internal/managedruntime"
 )
 
@@ -71,9 +71,13 @@ func runtimeCacheFlag(f flagSet, dir *string) {
 		"directory of built runtime images (env "+managedruntime.CacheEnv+"; default in the data directory)")
 }
 
-func (a *app) runtimeStore(dir string) (*managedruntime.Store, error) {
+// runtimeStore opens the directory that a flag names, or that where the Hearth
+// of the data directory has its images.
+func (a *app) runtimeStore(dir string) (_ *managedruntime.Store, err error) {
 	if dir == "" {
-		dir = filepath.Join(a.data, "runtimes")
+		if dir, err = datadir.Images(a.data); err != nil {
+			return nil, err
+		}
 	}
 	return managedruntime.Open(dir, slog.New(slog.DiscardHandler))
 }

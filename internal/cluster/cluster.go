@@ -162,6 +162,7 @@ func (h *Hearth) openIdentities(ctx context.Context) (err error) {
 	h.people, err = iam.New(iam.Config{
 		Tokens: tokens,
 		Audit:  h.audit.Record,
+		Audits: h.audit.Keeps,
 		Client: h.etcd.Client(), Sealer: h.keyring, Log: h.cfg.Log,
 		Root: iam.Root{Account: h.creds.AccountID, AccessKeyID: h.creds.AccessKeyID, Secret: h.creds.SecretAccessKey},
 	})
@@ -206,6 +207,9 @@ func (h *Hearth) openWorker(ctx context.Context) (err error) {
 		cache = h.dir.Runtimes()
 	}
 	if h.runtimes, err = managedruntime.Open(cache, h.cfg.Log); err != nil {
+		return err
+	}
+	if err := h.dir.KeepsImages(cache); err != nil {
 		return err
 	}
 	maker, err := scratch.New(filepath.Join(h.dir.Worker(), "templates"))

@@ -54,8 +54,14 @@ func (s *Service) seal(ctx context.Context, r *function.Record, cfg *function.Co
 
 // reseal is seal for an update, which may have changed the key as well. What
 // an older version of the key has sealed is sealed anew on this occasion.
+//
+// Variables that are taken away leave no environment behind, as on AWS: tools
+// that compare a function with what they want would see an empty one.
 func (s *Service) reseal(ctx context.Context, r *function.Record, before *function.Config) error {
 	cfg := r.Latest
+	if cfg.Environment != nil && len(cfg.Environment) == 0 {
+		cfg.Environment, cfg.Sealed = nil, function.SealedEnvironment{}
+	}
 	rekeyed := cfg.KMSKey != before.KMSKey
 	if cfg.Environment == nil && !cfg.Sealed.IsZero() && (rekeyed || s.cfg.Sealer.EnvironmentStale(cfg.Sealed.Sealed)) {
 		variables, err := s.open(ctx, r, before)

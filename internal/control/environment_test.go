@@ -78,11 +78,11 @@ func TestEnvironmentsAreSealed(t *testing.T) {
 		t.Fatal(err)
 	}
 	st.wantSealed(t, rekeyed, testKey, map[string]string{"A": "b"})
-	both, err := st.configure(t, func(c *function.Config) { c.KMSKey, c.Environment = "", map[string]string{} })
+	both, err := st.configure(t, func(c *function.Config) { c.KMSKey, c.Environment = "", map[string]string{"A": "c"} })
 	if err != nil {
 		t.Fatal(err)
 	}
-	st.wantSealed(t, both, "", map[string]string{})
+	st.wantSealed(t, both, "", map[string]string{"A": "c"})
 
 	// A rotated key seals anew at the next update; if it cannot, nothing is
 	// lost, unless the update is about the key.
@@ -91,7 +91,7 @@ func TestEnvironmentsAreSealed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st.wantSealed(t, again, "", map[string]string{})
+	st.wantSealed(t, again, "", map[string]string{"A": "c"})
 	denied := awserr.New("KMSDisabledException", "disabled")
 	s.set(denied, `"Key":""`)
 	if _, err := st.configure(t, func(c *function.Config) { c.Timeout = 11 }); err != nil {
@@ -109,6 +109,12 @@ func TestEnvironmentsAreSealed(t *testing.T) {
 	if _, err := st.Create(t.Context(), req); !errors.Is(err, denied) {
 		t.Errorf("with a key that cannot be used, and nothing to seal yet: %v", err)
 	}
+	// Nothing needs no key.
+	bare, err := st.configure(t, func(c *function.Config) { c.Environment = map[string]string{} })
+	if err != nil || !bare.Latest.Sealed.IsZero() {
+		t.Errorf("variables taken away: %+v, %v", bare, err)
+	}
+	st.wantSealed(t, bare, "", nil)
 	st.wantObjects(t, 2)
 }
 

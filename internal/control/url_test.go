@@ -41,7 +41,7 @@ func TestURLIndex(t *testing.T) {
 		r, qualifier, ok := st.catalog.URL(id)
 		return ok && r.Name == "hi" && qualifier == function.LatestVersion
 	}
-	if !found(st, u.ID) || found(st, "x"+u.ID[1:]) {
+	if !found(st, u.ID) || found(st, newURLID()) {
 		t.Error("a new URL is not found, or another is")
 	}
 	if err := st.close(); err != nil {

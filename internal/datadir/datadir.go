@@ -55,6 +55,7 @@ const (
 	lockFile        = "lock"
 	credentialsFile = "credentials"
 	endpointFile    = "endpoint"
+	imagesFile      = "runtime-cache"
 	keyringFile     = "keyring"
 )
 

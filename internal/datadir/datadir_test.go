@@ -263,6 +263,30 @@ func TestEndpoint(t *testing.T) {
 	}
 }
 
+func TestImages(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data")
+	d := mustOpen(t, path)
+	if got, err := Images(path); err != nil || got != d.Runtimes() {
+		t.Errorf("nothing said: %q, %v", got, err)
+	}
+	t.Chdir(t.TempDir())
+	if err := d.KeepsImages("cache"); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, d)
+	want, err := filepath.Abs("cache")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Images(path); err != nil || got != want {
+		t.Errorf("stopped: %q, %v, want %s", got, err, want)
+	}
+	write(t, filepath.Join(path, imagesFile), strings.Repeat("x", maxSmall+1), 0o600)
+	if _, err := Images(path); !errors.Is(err, ErrDamaged) {
+		t.Errorf("damaged: %v", err)
+	}
+}
+
 func mkdir(t *testing.T, path string) {
 	t.Helper()
 	if err := os.MkdirAll(path, 0o700); err != nil {

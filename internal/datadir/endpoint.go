@@ -56,6 +56,29 @@ func Endpoint(path string) (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
+// KeepsImages tells other programs in which directory this Hearth keeps images
+// of runtimes. They know it when it has stopped, too.
+func (d *Dir) KeepsImages(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	return writeFile(d.path, imagesFile, []byte(dir+"\n"))
+}
+
+// Images returns the directory in which the Hearth that last served from the
+// data directory at path kept images of runtimes.
+func Images(path string) (string, error) {
+	b, err := readSmall(filepath.Join(path, imagesFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return (&Dir{path: path}).Runtimes(), nil
+	}
+	if err != nil {
+		return "", explain(filepath.Join(path, imagesFile), err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
 // lockHeld says whether a process serves from the directory.
 func lockHeld(path string) (held bool, err error) {
 	name := filepath.Join(path, lockFile)

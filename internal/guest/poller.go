@@ -130,18 +130,15 @@ func (w *watch) happened(events uint32) {
 }
 
 // notify wakes who waits, or will.
-func (w *watch) notify() {
-	select {
-	case w.ready <- struct{}{}:
-	default: // there is one in it already
-	}
-}
+func (w *watch) notify() { wake(w.ready) }
 
 // notifyRoom wakes who waits to write, or will.
-func (w *watch) notifyRoom() {
+func (w *watch) notifyRoom() { wake(w.room) }
+
+func wake(waiting chan<- struct{}) {
 	select {
-	case w.room <- struct{}{}:
-	default:
+	case waiting <- struct{}{}:
+	default: // there is one in it already
 	}
 }
 

@@ -26,8 +26,14 @@ type sock struct {
 }
 
 // newSock takes over a connected socket that does not block.
-func newSock(p *poller, fd int) (*sock, error) {
-	w, err := p.add(fd)
+func newSock(p *poller, fd int) (*sock, error) { return watchedSock(p, fd, p.add) }
+
+// newRelaySock is newSock for one whose writes wait for the poller, not in a
+// thread of their own.
+func newRelaySock(p *poller, fd int) (*sock, error) { return watchedSock(p, fd, p.addBoth) }
+
+func watchedSock(p *poller, fd int, add func(fd int) (*watch, error)) (*sock, error) {
+	w, err := add(fd)
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
 	}
@@ -130,16 +136,6 @@ func (s *sock) free() {
 	s.freed = true
 	s.poller.remove(s.fd)
 	_ = unix.Close(s.fd) // whatever was to be delivered was
-}
-
-// newRelaySock is newSock for one whose writes wait for the poller, not in a
-// thread of their own.
-func newRelaySock(p *poller, fd int) (*sock, error) {
-	w, err := p.addBoth(fd)
-	if err != nil {
-		return nil, errors.Join(err, unix.Close(fd))
-	}
-	return &sock{fd: fd, poller: p, watch: w}, nil
 }
 
 // dialUnix connects to the Unix socket of that path.

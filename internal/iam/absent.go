@@ -3,6 +3,7 @@ package iam
 import (
 	"context"
 
+	"hearth/internal/awserr"
 	"hearth/internal/awsquery"
 )
 
@@ -25,6 +26,9 @@ var absentOperations = merge(
 	map[string]operation{
 		"GetLoginProfile":    {serve: noLoginProfile, about: aboutUser},
 		"DeleteLoginProfile": {serve: noLoginProfile, about: aboutUser},
+
+		"GetInstanceProfile":    {serve: noInstanceProfile},
+		"CreateInstanceProfile": {serve: noNewInstanceProfile},
 	},
 )
 
@@ -48,4 +52,17 @@ func noLoginProfile(_ context.Context, s *Service, c *call) (any, error) {
 		return nil, err
 	}
 	return nil, noEntity("Login Profile for User %s cannot be found.", u.Name)
+}
+
+func noInstanceProfile(_ context.Context, _ *Service, c *call) (any, error) {
+	name, err := c.name("InstanceProfileName", maxPolicyName)
+	if err != nil {
+		return nil, err
+	}
+	return nil, noEntity("Instance Profile %s cannot be found.", name)
+}
+
+func noNewInstanceProfile(context.Context, *Service, *call) (any, error) {
+	return nil, awserr.New("InvalidAction", "Hearth has no instance profiles, for it has no instances. "+
+		"Make the role without one (Ansible's iam_role: create_instance_profile: false).")
 }

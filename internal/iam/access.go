@@ -53,6 +53,9 @@ func (s *Service) AuthorizeAnonymous(r *policy.Request, resource *policy.Documen
 }
 
 func (s *Service) audit(caller *sigv4.Identity, r *policy.Request, d policy.Decision) {
+	if !s.cfg.Audits(r.Action, d.Allowed) {
+		return // a warm invoke's line would be made for nothing
+	}
 	e := audit.Event{
 		Time: s.cfg.Clock(), Account: r.ResourceAccount, Principal: r.Principal.ARN, AccessKey: caller.AccessKeyID, RequestID: caller.RequestID,
 		Action: r.Action, Resource: r.Resource, Allowed: d.Allowed, By: d.By.String(),

@@ -45,6 +45,13 @@ func TestAccounts(t *testing.T) {
 	if err != nil || *who.Arn != "arn:aws:iam::"+id+":root" || *who.Account != id {
 		t.Errorf("%+v, %v", who, err)
 	}
+	for who, c := range map[string]*caller{"the first account's": b.root(), "another's": other} {
+		keys, err := c.ListAccessKeys(ctx, &iam.ListAccessKeysInput{})
+		if err != nil || len(keys.AccessKeyMetadata) != 1 || *keys.AccessKeyMetadata[0].AccessKeyId != c.keys.AccessKeyID ||
+			keys.AccessKeyMetadata[0].Status != "Active" || keys.AccessKeyMetadata[0].UserName != nil {
+			t.Errorf("%s root user's keys: %+v, %v", who, keys, err)
+		}
+	}
 	if _, err := other.GetRole(ctx, &iam.GetRoleInput{RoleName: aws.String(DefaultRole)}); err != nil {
 		t.Errorf("the default role: %v", err)
 	}

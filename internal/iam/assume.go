@@ -39,6 +39,8 @@ func assumeRole(ctx context.Context, s *Service, c *call) (any, error) {
 		return nil, err
 	}
 	if id.Kind == policy.RootUser {
+		request := s.assumeRequest(c, "sts:AssumeRole", c.Get("RoleArn"), accountOf(c.Get("RoleArn")), &session{})
+		s.auditUntrusted(c, id, request)
 		return nil, awserr.New("AccessDenied", "Roles may not be assumed by root accounts.")
 	}
 	made := session{Chained: id.Kind == policy.RoleSession}
@@ -142,8 +144,7 @@ func (s *Service) mayAssume(ctx context.Context, c *call, id *identity, made *se
 		request := s.assumeRequest(c, action, arn, owner, made)
 		denied := awserr.New("AccessDenied", "User: %s is not authorized to perform: %s on resource: %.200s", id.ARN, action, arn)
 		if !ok {
-			request.Principal = &id.Principal
-			s.audit(c.Caller, request, policy.Decision{Missing: policy.KindTrust})
+			s.auditUntrusted(c, id, request)
 			return nil, denied
 		}
 		err := s.Authorize(ctx, c.Caller, request, trust)
@@ -155,6 +156,12 @@ func (s *Service) mayAssume(ctx context.Context, c *call, id *identity, made *se
 		}
 	}
 	return r, nil
+}
+
+// auditUntrusted leaves a line of a request that no trust policy was asked for.
+func (s *Service) auditUntrusted(c *call, id *identity, r *policy.Request) {
+	r.Principal = &id.Principal
+	s.audit(c.Caller, r, policy.Decision{Missing: policy.KindTrust})
 }
 
 func (s *Service) assumeRequest(c *call, action, arn, owner string, made *session) *policy.Request {

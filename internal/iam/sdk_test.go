@@ -86,6 +86,10 @@ func TestTerraformRole(t *testing.T) {
 	if out, err := root.ListInstanceProfilesForRole(ctx, &iam.ListInstanceProfilesForRoleInput{RoleName: name}); err != nil || out.InstanceProfiles == nil {
 		t.Errorf("instance profiles: %+v, %v", out, err)
 	}
+	_, err = root.GetInstanceProfile(ctx, &iam.GetInstanceProfileInput{InstanceProfileName: name})
+	refused(t, "an instance profile", err, 404, "NoSuchEntity", "Instance Profile app cannot be found.")
+	_, err = root.CreateInstanceProfile(ctx, &iam.CreateInstanceProfileInput{InstanceProfileName: name})
+	refused(t, "a new instance profile", err, 400, "InvalidAction", "create_instance_profile: false")
 	if out, err := root.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: name}); err != nil || out.PolicyNames == nil || len(out.PolicyNames) != 0 {
 		t.Errorf("inline policies left: %+v, %v", out, err)
 	}

@@ -51,8 +51,10 @@ type Config struct {
 	// Tokens reads the keys of identity providers; see Provider. No web
 	// identity is believed if it is nil.
 	Tokens WebTokens
-	// Audit, if not nil, is told of every decision.
-	Audit func(audit.Event)
+	// Audit, if not nil, is told of decisions: of those that Audits, if not
+	// nil, says it keeps.
+	Audit  func(audit.Event)
+	Audits func(action string, allowed bool) bool
 }
 
 // Service is the identity service.
@@ -96,6 +98,9 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.Audit == nil {
 		cfg.Audit = func(audit.Event) {}
+	}
+	if cfg.Audits == nil {
+		cfg.Audits = func(string, bool) bool { return true }
 	}
 	return &Service{
 		cfg:       cfg,

@@ -318,10 +318,10 @@ func createAccessKey(ctx context.Context, s *Service, c *call) (any, error) {
 }
 
 type xmlKeyMetadata struct {
-	UserName    string
+	UserName    string `xml:",omitempty"`
 	AccessKeyID string `xml:"AccessKeyId"`
 	Status      string
-	CreateDate  string
+	CreateDate  string `xml:",omitempty"`
 }
 
 type keysResult struct {
@@ -329,7 +329,23 @@ type keysResult struct {
 	paging
 }
 
+// rootKey is the key of the root user who asks for its own.
+func (s *Service) rootKey(c *call) (xmlKeyMetadata, bool) {
+	id, err := identityOf(c.Caller)
+	if err != nil || c.Get("UserName") != "" || id.Kind != policy.RootUser {
+		return xmlKeyMetadata{}, false
+	}
+	if a, ok := s.accounts.Lookup(key(id.Account, accountRecord)); ok {
+		k := shownKey("", &a.Root)
+		return xmlKeyMetadata{AccessKeyID: k.AccessKeyID, Status: k.Status, CreateDate: k.CreateDate}, true
+	}
+	return xmlKeyMetadata{AccessKeyID: s.cfg.Root.AccessKeyID, Status: "Active"}, true // nobody noted when it was made
+}
+
 func listAccessKeys(_ context.Context, s *Service, c *call) (any, error) {
+	if k, ok := s.rootKey(c); ok {
+		return &keysResult{AccessKeyMetadata: awsquery.List[xmlKeyMetadata]{k}}, nil
+	}
 	u, err := s.user(c)
 	if err != nil {
 		return nil, err

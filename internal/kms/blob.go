@@ -3,6 +3,7 @@ package kms
 import (
 	"bytes"
 	"context"
+	"crypto/cipher"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
@@ -84,9 +85,8 @@ func associated(head []byte, p purpose, encryptionContext map[string]string) []b
 	return ad
 }
 
-// encrypt encrypts by the current material of a key.
-func (s *Service) encrypt(ctx context.Context, k *key, p purpose, encryptionContext map[string]string, plaintext []byte) ([]byte, error) {
-	m := k.current()
+// cipher opens a key's material to encrypt and decrypt by.
+func (s *Service) cipher(ctx context.Context, k *key, m material) (cipher.AEAD, error) {
 	raw, err := s.cfg.Keeper.Open(ctx, materialBinding(k.Account, k.ID, m.Version), m.Sealed)
 	if err != nil {
 		return nil, fmt.Errorf("open the material of %s: %w", k.arn(), err)
@@ -94,6 +94,16 @@ func (s *Service) encrypt(ctx context.Context, k *key, p purpose, encryptionCont
 	aead, err := chacha20poly1305.NewX(raw)
 	if err != nil {
 		return nil, fmt.Errorf("material of %s: %w", k.arn(), err)
+	}
+	return aead, nil
+}
+
+// encrypt encrypts by the current material of a key.
+func (s *Service) encrypt(ctx context.Context, k *key, p purpose, encryptionContext map[string]string, plaintext []byte) ([]byte, error) {
+	m := k.current()
+	aead, err := s.cipher(ctx, k, m)
+	if err != nil {
+		return nil, err
 	}
 	blob := header{k.Account, k.ID, m.Version}.append(make([]byte, 0, overhead+len(plaintext)))
 	nonce := blob[headerSize : headerSize+chacha20poly1305.NonceSizeX]
@@ -109,13 +119,9 @@ func (s *Service) decrypt(ctx context.Context, k *key, p purpose, encryptionCont
 		return nil, badCiphertext()
 	}
 	m := k.Materials[h.version-1]
-	raw, err := s.cfg.Keeper.Open(ctx, materialBinding(k.Account, k.ID, m.Version), m.Sealed)
+	aead, err := s.cipher(ctx, k, m)
 	if err != nil {
-		return nil, fmt.Errorf("open the material of %s: %w", k.arn(), err)
-	}
-	aead, err := chacha20poly1305.NewX(raw)
-	if err != nil {
-		return nil, fmt.Errorf("material of %s: %w", k.arn(), err)
+		return nil, err
 	}
 	body := blob[headerSize+chacha20poly1305.NonceSizeX:]
 	plaintext, err := aead.Open(nil, blob[headerSize:headerSize+chacha20poly1305.NonceSizeX], body,

@@ -94,7 +94,19 @@ func (c *call) using(action string, k *key, id string, encryptionContext map[str
 	return c.onAs(action, k, conditions)
 }
 
-// now returns a key as it is when a request is run, if it can be used.
+// with is the request that runs with one key, as it is then.
+func (c *call) with(k *key, id string, encryptionContext map[string]string, run func(ctx context.Context, k *key) (any, error)) *request {
+	access := c.using(c.action, k, id, encryptionContext)
+	return &request{access: []Access{access}, run: func(ctx context.Context) (any, error) {
+		k, err := c.fresh(k)
+		if err != nil {
+			return nil, err
+		}
+		return run(ctx, k)
+	}}
+}
+
+// fresh returns a key as it is when a request is run, if it can be used.
 func (c *call) fresh(k *key) (*key, error) {
 	now, ok := c.lookup(k.Account, k.ID)
 	if !ok {
@@ -141,17 +153,12 @@ func encrypt(ctx context.Context, c *call, in *encryptInput) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	access := c.using(c.action, k, in.KeyID, in.EncryptionContext)
-	return &request{access: []Access{access}, run: func(ctx context.Context) (any, error) {
-		k, err := c.fresh(k)
-		if err != nil {
-			return nil, err
-		}
+	return c.with(k, in.KeyID, in.EncryptionContext, func(ctx context.Context, k *key) (any, error) {
 		return in.unlessDry(func(ctx context.Context) (any, error) {
 			blob, err := c.s.encrypt(ctx, k, forAPI, in.EncryptionContext, in.Plaintext)
 			return encryptOutput{blob, k.arn(), symmetric}, err
 		})(ctx)
-	}}, nil
+	}), nil
 }
 
 type decryptInput struct {
@@ -205,12 +212,7 @@ func decrypt(ctx context.Context, c *call, in *decryptInput) (*request, error) {
 	if err != nil {
 		return nil, err
 	}
-	access := c.using(c.action, k, in.KeyID, in.EncryptionContext)
-	return &request{access: []Access{access}, run: func(ctx context.Context) (any, error) {
-		k, err := c.fresh(k)
-		if err != nil {
-			return nil, err
-		}
+	return c.with(k, in.KeyID, in.EncryptionContext, func(ctx context.Context, k *key) (any, error) {
 		plaintext, err := c.s.decrypt(ctx, k, forAPI, in.EncryptionContext, in.CiphertextBlob)
 		if err != nil {
 			return nil, err
@@ -222,7 +224,7 @@ func decrypt(ctx context.Context, c *call, in *decryptInput) (*request, error) {
 				EncryptionAlgorithm string `json:"EncryptionAlgorithm"`
 			}{k.arn(), plaintext, symmetric}, nil
 		})(ctx)
-	}}, nil
+	}), nil
 }
 
 type reEncryptInput struct {
@@ -358,12 +360,7 @@ func makeDataKey(ctx context.Context, c *call, in *dataKeyInput, show bool) (*re
 	if err != nil {
 		return nil, err
 	}
-	access := c.using(c.action, k, in.KeyID, in.EncryptionContext)
-	return &request{access: []Access{access}, run: func(ctx context.Context) (any, error) {
-		k, err := c.fresh(k)
-		if err != nil {
-			return nil, err
-		}
+	return c.with(k, in.KeyID, in.EncryptionContext, func(ctx context.Context, k *key) (any, error) {
 		return in.unlessDry(func(ctx context.Context) (any, error) {
 			out := dataKeyOutput{Plaintext: make([]byte, size), KeyID: k.arn()}
 			rand.Read(out.Plaintext) // never fails: it ends the program instead
@@ -374,7 +371,7 @@ func makeDataKey(ctx context.Context, c *call, in *dataKeyInput, show bool) (*re
 			}
 			return out, err
 		})(ctx)
-	}}, nil
+	}), nil
 }
 
 type randomInput struct {

@@ -83,6 +83,9 @@ var served = map[string]operation{
 	"PutKeyPolicy":    op(putKeyPolicy),
 	"ListKeyPolicies": op(listKeyPolicies),
 
+	"ListGrants":          op(listGrants),
+	"ListRetirableGrants": op(listRetirableGrants),
+
 	"TagResource":      op(tagResource),
 	"UntagResource":    op(untagResource),
 	"ListResourceTags": op(listResourceTags),
@@ -90,8 +93,7 @@ var served = map[string]operation{
 
 // notServed are KMS's other operations, and what they would need.
 var notServed = map[string]string{ //nolint:gosec // names of operations, no credentials
-	"CreateGrant": "Grants are", "ListGrants": "Grants are", "ListRetirableGrants": "Grants are",
-	"RetireGrant": "Grants are", "RevokeGrant": "Grants are",
+	"CreateGrant": "Grants are", "RetireGrant": "Grants are", "RevokeGrant": "Grants are",
 	"Sign": "Asymmetric keys are", "Verify": "Asymmetric keys are", "GetPublicKey": "Asymmetric keys are",
 	"GenerateDataKeyPair": "Asymmetric keys are", "GenerateDataKeyPairWithoutPlaintext": "Asymmetric keys are",
 	"DeriveSharedSecret": "Asymmetric keys are",

@@ -364,6 +364,15 @@ func TestUnsupported(t *testing.T) {
 	_, err := c.CreateGrant(ctx, &kms.CreateGrantInput{KeyId: &id, GranteePrincipal: aws.String("arn:aws:iam::000000000000:role/r"),
 		Operations: []types.GrantOperation{types.GrantOperationDecrypt}})
 	wantError(t, err, "UnsupportedOperationException", "Grants are not supported")
+	// Tools look for grants whether they use them or not.
+	if l, err := c.ListGrants(ctx, &kms.ListGrantsInput{KeyId: &id}); err != nil || l.Grants == nil || len(l.Grants) != 0 || l.Truncated {
+		t.Errorf("grants: %+v, %v", l, err)
+	}
+	_, err = c.ListGrants(ctx, &kms.ListGrantsInput{KeyId: aws.String("00000000-0000-4000-8000-000000000000")})
+	wantError(t, err, "NotFoundException", "")
+	if l, err := c.ListRetirableGrants(ctx, &kms.ListRetirableGrantsInput{RetiringPrincipal: aws.String("arn:aws:iam::000000000000:role/r")}); err != nil || l.Grants == nil {
+		t.Errorf("retirable grants: %+v, %v", l, err)
+	}
 	wantError(t, b.do(t, root(account), "TrentService.Nothing", "{}", nil), "UnknownOperationException", "")
 	wantError(t, b.do(t, root(account), "Nothing", "{}", nil), "UnknownOperationException", "")
 }

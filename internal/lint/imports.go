@@ -30,11 +30,11 @@ var layers = []layer{
 	{name: "domain", packages: []string{
 		"internal/archive", "internal/audit", "internal/catalog", "internal/cgroup", "internal/chunkstore/...", "internal/datadir",
 		"internal/deploy", "internal/doctor", "internal/etcd", "internal/eventfilter",
-		"internal/eventsource", "internal/functionurl", "internal/guest/...", "internal/keyring", "internal/lint",
+		"internal/eventsource", "internal/flatten", "internal/functionurl", "internal/guest/...", "internal/keyring", "internal/lint",
 		"internal/logfilter", "internal/logstore", "internal/managedruntime", "internal/mount",
 		"internal/netns", "internal/objectstore", "internal/osthread", "internal/policy",
 		"internal/s3", "internal/sandbox/...", "internal/scratch", "internal/table",
-		"internal/webidentity", "runtimes",
+		"internal/volume", "internal/webidentity", "runtimes",
 	}},
 	// Services meet only through interfaces that the caller owns: each can
 	// become a process, and most will.

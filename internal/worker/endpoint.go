@@ -40,15 +40,13 @@ type endpoint struct {
 	handler http.Handler
 	server  *http.Server
 
-	mu      sync.Mutex
-	idle    sync.Cond // under way is 0
-	under   int       // requests under way
+	mu      sync.Mutex // orders begin against refuse
 	stopped bool
+	under   sync.WaitGroup // requests under way
 }
 
 func newEndpoint(handler http.Handler, log *slog.Logger) *endpoint {
 	s := &endpoint{handler: handler}
-	s.idle.L = &s.mu
 	s.server = &http.Server{
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -77,7 +75,7 @@ func (s *endpoint) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Hearth is stopping.", http.StatusServiceUnavailable)
 		return
 	}
-	defer s.end()
+	defer s.under.Done()
 	d := doorOf(r.Context())
 	if d.crowded() {
 		w.Header().Set("Connection", "close")
@@ -102,16 +100,8 @@ func (s *endpoint) begin() bool {
 	if s.stopped {
 		return false
 	}
-	s.under++
+	s.under.Add(1)
 	return true
-}
-
-func (s *endpoint) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.under--; s.under == 0 {
-		s.idle.Broadcast()
-	}
 }
 
 // refuse ends all connections; wait returns when no request is under way any
@@ -123,10 +113,4 @@ func (s *endpoint) refuse() error {
 	return s.server.Close()
 }
 
-func (s *endpoint) wait() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for s.under > 0 {
-		s.idle.Wait()
-	}
-}
+func (s *endpoint) wait() { s.under.Wait() }

@@ -1,13 +1,10 @@
 package e2e
 
 import (
-	"archive/zip"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -15,12 +12,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/smithy-go"
 
+	"hearth/internal/audit"
 	"hearth/test/harness"
 )
 
@@ -43,76 +42,50 @@ func keepPart(name string) bool {
 	return false
 }
 
+// botocoreZip is made once: it takes a second.
+var botocoreZip struct {
+	sync.Mutex
+	bytes []byte
+}
+
 // botocoreArchive is a function that asks Hearth's API, with the botocore of
 // the test clients.
 func botocoreArchive(t *testing.T) []byte {
 	t.Helper()
-	b, err := botocoreZip(tool(t, "python3"))
-	if err != nil {
-		t.Fatal(err)
+	botocoreZip.Lock()
+	defer botocoreZip.Unlock()
+	if botocoreZip.bytes == nil {
+		files := botocoreFiles(t)
+		files["app.py"] = read(t, filepath.Join("testdata", "credentials", "app.py"))
+		botocoreZip.bytes = harness.Zip(t, files)
 	}
-	return b
+	return botocoreZip.bytes
 }
 
-var (
-	botocoreMu  sync.Mutex
-	botocoreMem []byte
-)
-
-func botocoreZip(interpreter string) ([]byte, error) {
-	botocoreMu.Lock()
-	defer botocoreMu.Unlock()
-	if botocoreMem != nil {
-		return botocoreMem, nil
-	}
+func botocoreFiles(t *testing.T) map[string]string {
+	t.Helper()
+	interpreter := tool(t, "python3")
 	out, err := exec.Command(interpreter, "-c", "import botocore, os; print(os.path.dirname(os.path.dirname(botocore.__file__)))").Output()
 	if err != nil {
-		return nil, fmt.Errorf("%s has no botocore; install the test clients with: make clients: %w", interpreter, err)
+		t.Fatalf("%s has no botocore; install the test clients with: make clients: %v", interpreter, err)
 	}
-	packages := os.DirFS(strings.TrimSpace(string(out)))
-	var b bytes.Buffer
-	z := zip.NewWriter(&b)
-	add := func(name string, r io.Reader) error {
-		h := &zip.FileHeader{Name: name, Method: zip.Deflate}
-		h.SetMode(0o755)
-		w, err := z.CreateHeader(h)
-		if err == nil {
-			_, err = io.Copy(w, r)
-		}
-		return err
-	}
+	packages, files := os.DirFS(strings.TrimSpace(string(out))), map[string]string{}
 	err = fs.WalkDir(packages, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !keepPart(name) {
 			return err
 		}
-		f, err := packages.Open(name)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		return add(name, f)
+		b, err := fs.ReadFile(packages, name)
+		files[name] = string(b)
+		return err
 	})
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	source, err := os.ReadFile(filepath.Join("testdata", "credentials", "app.py"))
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(add("app.py", bytes.NewReader(source)), z.Close()); err != nil {
-		return nil, err
-	}
-	botocoreMem = b.Bytes()
-	return botocoreMem, nil
+	return files
 }
 
 func people() *iam.Client {
-	return iam.New(iam.Options{
-		BaseEndpoint: &shared.URL, Region: "us-east-1",
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: shared.Account.AccessKeyID, SecretAccessKey: shared.Account.SecretAccessKey}, nil
-		}),
-	})
+	return iam.New(iam.Options{BaseEndpoint: &shared.URL, Region: "us-east-1", Credentials: shared.Credentials()})
 }
 
 const lambdaTrust = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
@@ -220,26 +193,20 @@ func TestFunctionCredentials(t *testing.T) {
 func audited(t *testing.T, principal, action, function string) {
 	t.Helper()
 	eventually(t, "the refusal is in the audit log", func() bool {
-		files, err := filepath.Glob(filepath.Join(shared.Data, "audit", "*.jsonl"))
+		found := false
+		_, err := audit.Read(filepath.Join(shared.Data, "audit"), time.Time{}, func(e audit.Event) error {
+			if e.Principal == principal && e.Action == action && strings.HasSuffix(e.Resource, ":"+function) && !e.Allowed {
+				found = true
+				if e.SourceIP != "169.254.100.1" {
+					t.Errorf("sourceIp is %q, want the functions'", e.SourceIP)
+				}
+			}
+			return nil
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, file := range files {
-			for line := range strings.Lines(read(t, file)) {
-				var e struct {
-					Principal, Action, Resource, SourceIP string
-					Allowed                               bool
-				}
-				if json.Unmarshal([]byte(line), &e) == nil && e.Principal == principal && e.Action == action &&
-					strings.HasSuffix(e.Resource, ":"+function) && !e.Allowed {
-					if e.SourceIP != "169.254.100.1" {
-						t.Errorf("sourceIp is %q, want the functions'", e.SourceIP)
-					}
-					return true
-				}
-			}
-		}
-		return false
+		return found
 	})
 }
 

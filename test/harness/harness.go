@@ -189,10 +189,15 @@ func (h *Instance) Client(opts ...func(*lambda.Options)) *lambda.Client {
 	return lambda.New(lambda.Options{
 		BaseEndpoint: &h.URL,
 		Region:       "us-east-1",
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: h.Account.AccessKeyID, SecretAccessKey: h.Account.SecretAccessKey}, nil
-		}),
+		Credentials:  h.Credentials(),
 	}, opts...)
+}
+
+// Credentials are the root user's, for clients of other services.
+func (h *Instance) Credentials() aws.CredentialsProvider {
+	return aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: h.Account.AccessKeyID, SecretAccessKey: h.Account.SecretAccessKey}, nil
+	})
 }
 
 // Env is the environment that points AWS tools at this Hearth.
