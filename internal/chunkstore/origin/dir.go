@@ -34,6 +34,9 @@ type Dir struct {
 	waiting []*pending
 	// durable are the directories whose names and whose own name are synced.
 	durable map[string]bool
+	// visible are the chunks that a commit has renamed or is about to, and not
+	// yet synced the names of.
+	visible map[chunk.Ref]bool
 
 	// commits makes those that wait one batch after the other durable.
 	commits sync.Mutex
@@ -64,7 +67,7 @@ func OpenDir(name string) (*Dir, error) {
 
 // NewDir is OpenDir on a disk, which the Dir owns from then on.
 func NewDir(on disk.Disk) (*Dir, error) {
-	d := &Dir{disk: on, puts: make(map[chunk.Ref]*pending), durable: make(map[string]bool)}
+	d := &Dir{disk: on, puts: make(map[chunk.Ref]*pending), durable: make(map[string]bool), visible: make(map[chunk.Ref]bool)}
 	for _, name := range []string{tempDir, badDir} {
 		if err := on.Mkdir(name); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, full(err)
@@ -177,8 +180,12 @@ func (d *Dir) there(ref chunk.Ref, size int) (bool, error) {
 		return false, nil
 	}
 	if err == nil {
-		// A process before this one may not have come to sync its name.
-		err = d.syncDir(path.Dir(name), false)
+		// A process before this one may not have come to sync its name, nor has
+		// a commit that goes on, and that may fail yet.
+		d.mu.Lock()
+		visible := d.visible[ref]
+		d.mu.Unlock()
+		err = d.syncDir(path.Dir(name), visible)
 	}
 	if err != nil {
 		return false, fmt.Errorf("put chunk %s: %w", ref.Name, full(err))
@@ -203,6 +210,7 @@ const syncEach = 2
 // error some of them may be visible: their bytes are synced, and whoever finds
 // them there syncs their names.
 func (d *Dir) commit(batch []*pending) (err error) {
+	defer d.shown(batch) // after doubt
 	defer func() {
 		if err != nil {
 			for _, p := range batch {
@@ -215,6 +223,7 @@ func (d *Dir) commit(batch []*pending) (err error) {
 	if err := d.syncBytes(batch); err != nil {
 		return err
 	}
+	d.show(batch)
 	for _, p := range batch {
 		if err := d.rename(p.temp, chunkPath(p.ref)); err != nil {
 			return err
@@ -229,6 +238,23 @@ func (d *Dir) commit(batch []*pending) (err error) {
 		}
 	}
 	return nil
+}
+
+// show has whoever finds one of these chunks sync its name.
+func (d *Dir) show(batch []*pending) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, p := range batch {
+		d.visible[p.ref] = true
+	}
+}
+
+func (d *Dir) shown(batch []*pending) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, p := range batch {
+		delete(d.visible, p.ref)
+	}
 }
 
 // doubt has whoever finds one of these chunks sync its directory first.
@@ -304,6 +330,8 @@ func (d *Dir) syncDir(dir string, force bool) error {
 // copy again, and sets it aside in bad/ if it is indeed not: the next PutChunk
 // stores the chunk anew.
 func (d *Dir) Distrust(ctx context.Context, ref chunk.Ref) (set bool, err error) {
+	d.commits.Lock() // or the copy could be replaced before it is set aside
+	defer d.commits.Unlock()
 	b, err := d.ReadChunk(ctx, ref)
 	if errors.Is(err, chunk.ErrNotFound) {
 		return false, nil
@@ -314,10 +342,21 @@ func (d *Dir) Distrust(ctx context.Context, ref chunk.Ref) (set bool, err error)
 	if err == nil && chunk.Check(ref.Name, b) == nil {
 		return false, nil
 	}
-	if err := d.disk.Rename(chunkPath(ref), path.Join(badDir, ref.Root.String()+"."+ref.Name.String())); err != nil {
+	name, aside := chunkPath(ref), path.Join(badDir, ref.Root.String()+"."+ref.Name.String())
+	if err := d.disk.Rename(name, aside); err != nil {
 		return false, fmt.Errorf("set chunk %s aside: %w", ref.Name, err)
 	}
-	return true, nil
+	if b, err = d.disk.ReadFile(aside, chunk.MaxCiphertext); err != nil || chunk.Check(ref.Name, b) != nil {
+		return true, nil //nolint:nilerr // it is what was to be set aside
+	}
+	// Another process has replaced it all the same, and was told that it lasts.
+	if err = d.disk.Rename(aside, name); err == nil {
+		err = d.disk.Sync(path.Dir(name))
+	}
+	if err != nil {
+		return false, fmt.Errorf("put chunk %s back: %w", ref.Name, err)
+	}
+	return false, nil
 }
 
 // Roots lists the roots that have or had chunks.
