@@ -96,6 +96,11 @@ func chunkPath(ref chunk.Ref) string {
 	return ref.Root.String() + "/" + name[:2] + "/" + name
 }
 
+// asidePath is where a copy is that has rotted.
+func asidePath(ref chunk.Ref) string {
+	return badDir + "/" + ref.Root.String() + "." + ref.Name.String()
+}
+
 // ReadChunk implements chunk.Source.
 func (d *Dir) ReadChunk(ctx context.Context, ref chunk.Ref) ([]byte, error) {
 	if ctx.Err() != nil {
@@ -342,7 +347,7 @@ func (d *Dir) Distrust(ctx context.Context, ref chunk.Ref) (set bool, err error)
 	if err == nil && chunk.Check(ref.Name, b) == nil {
 		return false, nil
 	}
-	name, aside := chunkPath(ref), path.Join(badDir, ref.Root.String()+"."+ref.Name.String())
+	name, aside := chunkPath(ref), asidePath(ref)
 	if err := d.disk.Rename(name, aside); err != nil {
 		return false, fmt.Errorf("set chunk %s aside: %w", ref.Name, err)
 	}

@@ -1,18 +1,28 @@
 package origin
 
 import (
+	"errors"
 	"path"
 	"sync"
+	"syscall"
 	"testing"
 
 	"hearth/internal/chunk"
 	"hearth/internal/chunkstore/disk/disktest"
 )
 
-// hooked calls its functions, if any, before syncing and after reading.
+// hooked calls its functions, if any, before syncing or removing and after
+// reading.
 type hooked struct {
 	*disktest.Disk
-	beforeSync, afterRead func(name string)
+	beforeSync, beforeRemove, afterRead func(name string)
+}
+
+func (h *hooked) Remove(name string) error {
+	if h.beforeRemove != nil {
+		h.beforeRemove(name)
+	}
+	return h.Disk.Remove(name)
 }
 
 func (h *hooked) Sync(name string) error {
@@ -76,6 +86,36 @@ func TestFoundWhileCommitted(t *testing.T) {
 	}
 	if len(d.visible) > 0 {
 		t.Errorf("%d chunks are taken for ones that do not last", len(d.visible))
+	}
+}
+
+// TestFoundWhileCommitFails is the same while the other build's commit fails.
+func TestFoundWhileCommitFails(t *testing.T) {
+	refs, bytes := twoOfOneShard()
+	on := &hooked{Disk: disktest.New()}
+	d, err := NewDir(on)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, d, refs[0], bytes[0], true)
+	on.FailEach(syscall.EIO, func(name string) bool { return name == path.Dir(chunkPath(refs[1])) })
+	found := false
+	on.beforeRemove = func(string) {
+		on.beforeRemove = nil
+		on.FailEach(nil, nil)
+		found = true
+		b := d.NewBulk(0)
+		defer b.Close()
+		put(t, b, refs[1], bytes[1], false)
+		if err := b.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got := state(t, mustNew(t, on.PowerCut()), refs[1], bytes[1]); got != "whole" {
+			t.Errorf("after a power cut: %s", got)
+		}
+	}
+	if _, err := d.PutChunk(t.Context(), refs[1], bytes[1]); !errors.Is(err, syscall.EIO) || !found {
+		t.Errorf("the commit did not fail: %v", err)
 	}
 }
 
