@@ -352,7 +352,7 @@ func (d *Dir) Distrust(ctx context.Context, ref chunk.Ref) (set bool, err error)
 		return false, fmt.Errorf("set chunk %s aside: %w", ref.Name, err)
 	}
 	if b, err = d.disk.ReadFile(aside, chunk.MaxCiphertext); err != nil || chunk.Check(ref.Name, b) != nil {
-		return true, nil //nolint:nilerr // it is what was to be set aside
+		return true, nil // it is what was to be set aside
 	}
 	// Another process has replaced it all the same, and was told that it lasts.
 	if err = d.disk.Rename(aside, name); err == nil {
