@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"iter"
 	"path"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -34,9 +35,9 @@ type Dir struct {
 	waiting []*pending
 	// durable are the directories whose names and whose own name are synced.
 	durable map[string]bool
-	// visible are the chunks that a commit has renamed or is about to, and not
-	// yet synced the names of.
-	visible map[chunk.Ref]bool
+	// visible are the chunks that the commit under way has renamed or is about
+	// to, and not yet synced the names of.
+	visible []*pending
 
 	// commits makes those that wait one batch after the other durable.
 	commits sync.Mutex
@@ -67,7 +68,7 @@ func OpenDir(name string) (*Dir, error) {
 
 // NewDir is OpenDir on a disk, which the Dir owns from then on.
 func NewDir(on disk.Disk) (*Dir, error) {
-	d := &Dir{disk: on, puts: make(map[chunk.Ref]*pending), durable: make(map[string]bool), visible: make(map[chunk.Ref]bool)}
+	d := &Dir{disk: on, puts: make(map[chunk.Ref]*pending), durable: make(map[string]bool)}
 	for _, name := range []string{tempDir, badDir} {
 		if err := on.Mkdir(name); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, full(err)
@@ -188,7 +189,7 @@ func (d *Dir) there(ref chunk.Ref, size int) (bool, error) {
 		// A process before this one may not have come to sync its name, nor has
 		// a commit that goes on, and that may fail yet.
 		d.mu.Lock()
-		visible := d.visible[ref]
+		visible := slices.ContainsFunc(d.visible, func(p *pending) bool { return p.ref == ref })
 		d.mu.Unlock()
 		err = d.syncDir(path.Dir(name), visible)
 	}
@@ -215,7 +216,7 @@ const syncEach = 2
 // error some of them may be visible: their bytes are synced, and whoever finds
 // them there syncs their names.
 func (d *Dir) commit(batch []*pending) (err error) {
-	defer d.shown(batch) // after doubt
+	defer d.show(nil) // after doubt
 	defer func() {
 		if err != nil {
 			for _, p := range batch {
@@ -249,17 +250,7 @@ func (d *Dir) commit(batch []*pending) (err error) {
 func (d *Dir) show(batch []*pending) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, p := range batch {
-		d.visible[p.ref] = true
-	}
-}
-
-func (d *Dir) shown(batch []*pending) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, p := range batch {
-		delete(d.visible, p.ref)
-	}
+	d.visible = batch
 }
 
 // doubt has whoever finds one of these chunks sync its directory first.
