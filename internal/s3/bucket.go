@@ -24,6 +24,41 @@ func (c *Client) Put(ctx context.Context, bucket, key string, b []byte, sum [sha
 	return c.finish(ctx, request{method: http.MethodPut, path: path, body: b, sum: sum})
 }
 
+// Copy has the server copy an object within a bucket.
+func (c *Client) Copy(ctx context.Context, bucket, from, to string) error {
+	source, err := objectPath(bucket, from)
+	if err != nil {
+		return err
+	}
+	path, err := objectPath(bucket, to)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	resp, err := c.send(ctx, request{method: http.MethodPut, path: path, source: source})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxError))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	// The status is sent before the server has copied: an error may follow.
+	if e, ok := parseError(b); ok {
+		e.Status = resp.StatusCode
+		return e
+	}
+	var doc struct {
+		XMLName xml.Name `xml:"CopyObjectResult"`
+	}
+	if err := xml.Unmarshal(b, &doc); err != nil {
+		return fmt.Errorf("%w: not the result of a copy: %w", ErrUnreachable, err)
+	}
+	return nil
+}
+
 // Delete removes an object. One that is not there is no error.
 func (c *Client) Delete(ctx context.Context, bucket, key string) error {
 	path, err := objectPath(bucket, key)

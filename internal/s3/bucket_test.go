@@ -51,6 +51,42 @@ func TestPut(t *testing.T) {
 	}
 }
 
+func TestCopy(t *testing.T) {
+	var answer, got string
+	v := sigv4.NewVerifier(oneKey{}, time.Now)
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		p, err := v.Begin(r)
+		if err == nil {
+			_, err = p.Check(nil)
+		}
+		if err != nil || !strings.Contains(r.Header.Get("Authorization"), "x-amz-copy-source") {
+			t.Errorf("not signed: %v", err)
+		}
+		got = r.Method + " " + r.RequestURI + " of " + r.Header.Get("X-Amz-Copy-Source")
+		_, _ = io.WriteString(w, answer)
+	})
+	c := client(t, Config{Endpoint: url, Credentials: Credentials{AccessKeyID: testKey, SecretAccessKey: testSecret}})
+	answer = `<CopyObjectResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><ETag>"x"</ETag></CopyObjectResult>`
+	if err := c.Copy(t.Context(), "b", "a/ü", "bad/k"); err != nil {
+		t.Error(err)
+	}
+	if want := "PUT /b/bad/k of /b/a/%C3%BC"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	answer = "<Error><Code>InternalError</Code></Error>"
+	if e, ok := errors.AsType[*Error](c.Copy(t.Context(), "b", "a", "k")); !ok || e.Code != "InternalError" {
+		t.Errorf("an error after the status: %v", e)
+	}
+	for _, answer = range []string{"", "<CopyObjectRes"} {
+		if err := c.Copy(t.Context(), "b", "a", "k"); !errors.Is(err, ErrUnreachable) {
+			t.Errorf("%q: %v", answer, err)
+		}
+	}
+	if err := errors.Join(c.Copy(t.Context(), "b", "..", "k"), c.Copy(t.Context(), "b", "k", "..")); !errors.Is(err, ErrBadName) || strings.Count(err.Error(), "\n") != 1 {
+		t.Errorf("bad names: %v", err)
+	}
+}
+
 func TestBucketErrors(t *testing.T) {
 	status := http.StatusNotFound
 	url := serve(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -158,6 +158,7 @@ type request struct {
 	body                []byte
 	sum                 [sha256.Size]byte // of the body; zeros: of nothing
 	want                int               // the status of success; 200 if zero
+	source              string            // path of an object to be copied; may be empty
 }
 
 // send returns the answer of a request that succeeded.
@@ -177,6 +178,9 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), body)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadName, err)
+	}
+	if r.source != "" {
+		req.Header.Set("X-Amz-Copy-Source", r.source)
 	}
 	if err := c.sign(ctx, req, hex.EncodeToString(r.sum[:])); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package azcache
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,10 @@ type ServerConfig struct {
 	Keys []Key
 	// Puts is how many chunks are taken at a time, each in memory; 16 if zero.
 	Puts int
+	// Reads is how many chunks are read from disk at a time, each into memory of
+	// its own; 32 if zero. Further requests wait, and need not read at all if it
+	// is the same chunk.
+	Reads int
 	// BodyTimeout bounds how long one chunk is sent or received; 10 s if zero.
 	BodyTimeout time.Duration
 	// Now is the clock of signatures; time.Now if nil.
@@ -32,6 +37,7 @@ type ServerConfig struct {
 type Server struct {
 	cfg     ServerConfig
 	putting chan struct{}
+	reading chan struct{}
 	stats   serverCounters
 }
 
@@ -53,11 +59,14 @@ type ServerStats struct {
 // NewServer makes a node. Serving it is up to the caller, who bounds the time of
 // headers and of idle connections.
 func NewServer(cfg ServerConfig) (*Server, error) {
-	if cfg.Cache == nil || len(cfg.Keys) == 0 || cfg.Puts < 0 {
+	if cfg.Cache == nil || len(cfg.Keys) == 0 || cfg.Puts < 0 || cfg.Reads < 0 {
 		return nil, errors.New("cache node: it needs a cache and a key, and takes no negative number of chunks")
 	}
 	if cfg.Puts == 0 {
 		cfg.Puts = 16
+	}
+	if cfg.Reads == 0 {
+		cfg.Reads = 32
 	}
 	if cfg.BodyTimeout == 0 {
 		cfg.BodyTimeout = 10 * time.Second
@@ -65,7 +74,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Server{cfg: cfg, putting: make(chan struct{}, cfg.Puts)}, nil
+	return &Server{cfg: cfg, putting: make(chan struct{}, cfg.Puts), reading: make(chan struct{}, cfg.Reads)}, nil
 }
 
 // Stats returns the counters.
@@ -94,7 +103,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = errors.Join(control.SetReadDeadline(deadline), control.SetWriteDeadline(deadline))
 	switch r.Method {
 	case http.MethodGet:
-		s.get(w, ref)
+		s.get(w, r, ref)
 	case http.MethodPut:
 		s.put(w, r, ref)
 	default:
@@ -102,10 +111,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *Server) get(w http.ResponseWriter, ref chunk.Ref) {
+func (s *Server) get(w http.ResponseWriter, r *http.Request, ref chunk.Ref) {
 	b, ok := s.cfg.Cache.Memory(ref)
 	if !ok {
-		b, ok = s.cfg.Cache.Read(ref)
+		b, ok = s.read(r.Context(), ref)
 	}
 	if !ok {
 		s.stats.misses.Add(1)
@@ -118,6 +127,21 @@ func (s *Server) get(w http.ResponseWriter, ref chunk.Ref) {
 		s.stats.hits.Add(1)
 		s.stats.bytes.Add(int64(len(b)))
 	}
+}
+
+// read returns a chunk from disk, when it is this request's turn. Whoever went
+// away is told of a miss.
+func (s *Server) read(ctx context.Context, ref chunk.Ref) ([]byte, bool) {
+	if s.cfg.Cache.Has(ref) { // a miss reads nothing, and waits for nobody
+		select {
+		case s.reading <- struct{}{}:
+			// Not until the client has got it: it may be slow.
+			defer func() { <-s.reading }()
+		case <-ctx.Done():
+			return nil, false
+		}
+	}
+	return s.cfg.Cache.Read(ref)
 }
 
 func (s *Server) put(w http.ResponseWriter, r *http.Request, ref chunk.Ref) {

@@ -7,13 +7,17 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"hearth/internal/chunk"
 	"hearth/internal/chunkstore/cache"
+	"hearth/internal/chunkstore/disk/disktest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -175,6 +179,105 @@ func TestBusy(t *testing.T) {
 	if w := do(s, "PUT", ref, b, nil); w.Code != 503 || s.Stats().Busy != 1 {
 		t.Errorf("%d", w.Code)
 	}
+}
+
+// gatedDisk counts the reads that wait for its gate.
+type gatedDisk struct {
+	*disktest.Disk
+	gate    chan struct{}
+	waiting atomic.Int32
+	reads   atomic.Int32
+}
+
+func (d *gatedDisk) ReadFile(name string, limit int64) ([]byte, error) {
+	d.waiting.Add(1)
+	<-d.gate
+	d.waiting.Add(-1)
+	d.reads.Add(1)
+	return d.Disk.ReadFile(name, limit)
+}
+
+// stalled is a client that takes no byte before its gate is open.
+type stalled struct {
+	*httptest.ResponseRecorder
+	gate chan struct{}
+}
+
+func (s stalled) Write(b []byte) (int, error) {
+	<-s.gate
+	return s.ResponseRecorder.Write(b)
+}
+
+// TestReads: a bounded number of chunks is read at a time, whatever is asked
+// for; misses and slow clients are in nobody's way.
+func TestReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		on := &gatedDisk{Disk: disktest.New(), gate: make(chan struct{})}
+		fill, err := cache.Open(cache.Config{DiskBytes: 100 * size, Disk: on.Disk})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const chunks = 6
+		for i := range chunks {
+			fill.Put(sealed(1, i))
+		}
+		if err := fill.Close(); err != nil {
+			t.Fatal(err)
+		}
+		go func() { on.gate <- struct{}{} }() // for the index
+		c, err := cache.Open(cache.Config{MemoryBytes: 100 * size, DiskBytes: 100 * size, Disk: on})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := NewServer(ServerConfig{Cache: c, Keys: []Key{key}, Reads: 2, Now: time.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		clients := make(chan struct{})
+		get := func(i int) *httptest.ResponseRecorder {
+			ref, _ := sealed(1, i)
+			r := httptest.NewRequest(http.MethodGet, chunkPath(ref), nil)
+			r.Header.Set("Authorization", authorization(&key, http.MethodGet, ref, time.Now()))
+			w := httptest.NewRecorder()
+			s.ServeHTTP(stalled{w, clients}, r)
+			return w
+		}
+		var all sync.WaitGroup
+		for i := range 3 * chunks {
+			all.Go(func() {
+				if w := get(i % chunks); w.Code != http.StatusOK {
+					t.Errorf("%d: %d", i, w.Code)
+				}
+			})
+		}
+		synctest.Wait()
+		if got := on.waiting.Load(); got != 2 {
+			t.Errorf("%d reads at a time, want 2", got)
+		}
+		// A miss waits for its own, slow client only.
+		missing := make(chan int)
+		go func() { missing <- get(chunks).Code }()
+		clients <- struct{}{}
+		if code := <-missing; code != http.StatusNotFound {
+			t.Errorf("miss: %d", code)
+		}
+		// No client takes a byte, and yet all are read.
+		for synctest.Wait(); on.waiting.Load() > 0; synctest.Wait() {
+			if got := on.waiting.Load(); got > 2 {
+				t.Fatalf("%d reads at a time", got)
+			}
+			on.gate <- struct{}{}
+		}
+		// Two of them may have been at the same chunk, and the index is one more.
+		if got := on.reads.Load(); got < chunks+1 || got > 2*chunks+1 {
+			t.Errorf("%d reads of %d chunks and an index", got, chunks)
+		}
+		close(clients)
+		all.Wait()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestServerConfig(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"iter"
 	"path"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -34,6 +35,9 @@ type Dir struct {
 	waiting []*pending
 	// durable are the directories whose names and whose own name are synced.
 	durable map[string]bool
+	// visible are the chunks that the commit under way has renamed or is about
+	// to, and not yet synced the names of.
+	visible []*pending
 
 	// commits makes those that wait one batch after the other durable.
 	commits sync.Mutex
@@ -105,6 +109,11 @@ func (d *Dir) Close() error { return d.disk.Close() }
 func chunkPath(ref chunk.Ref) string {
 	name := ref.Name.String()
 	return ref.Root.String() + "/" + name[:2] + "/" + name
+}
+
+// asidePath is where a copy is that has rotted.
+func asidePath(ref chunk.Ref) string {
+	return badDir + "/" + ref.Root.String() + "." + ref.Name.String()
 }
 
 // ReadChunk implements chunk.Source.
@@ -194,8 +203,12 @@ func (d *Dir) there(ref chunk.Ref, size int) (bool, error) {
 		return false, nil
 	}
 	if err == nil {
-		// A process before this one may not have come to sync its name.
-		err = d.syncDir(path.Dir(name), false)
+		// A process before this one may not have come to sync its name, nor has
+		// a commit that goes on, and that may fail yet.
+		d.mu.Lock()
+		visible := slices.ContainsFunc(d.visible, func(p *pending) bool { return p.ref == ref })
+		d.mu.Unlock()
+		err = d.syncDir(path.Dir(name), visible)
 	}
 	if err != nil {
 		return false, fmt.Errorf("put chunk %s: %w", ref.Name, full(err))
@@ -220,6 +233,7 @@ const syncEach = 2
 // error some of them may be visible: their bytes are synced, and whoever finds
 // them there syncs their names.
 func (d *Dir) commit(batch []*pending) (err error) {
+	defer d.show(nil) // after doubt
 	defer func() {
 		if err != nil {
 			for _, p := range batch {
@@ -232,6 +246,7 @@ func (d *Dir) commit(batch []*pending) (err error) {
 	if err := d.syncBytes(batch); err != nil {
 		return err
 	}
+	d.show(batch)
 	for _, p := range batch {
 		if err := d.rename(p.temp, chunkPath(p.ref)); err != nil {
 			return err
@@ -246,6 +261,13 @@ func (d *Dir) commit(batch []*pending) (err error) {
 		}
 	}
 	return nil
+}
+
+// show has whoever finds one of these chunks sync its name.
+func (d *Dir) show(batch []*pending) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.visible = batch
 }
 
 // doubt has whoever finds one of these chunks sync its directory first.
@@ -321,6 +343,8 @@ func (d *Dir) syncDir(dir string, force bool) error {
 // copy again, and sets it aside in bad/ if it is indeed not: the next PutChunk
 // stores the chunk anew.
 func (d *Dir) Distrust(ctx context.Context, ref chunk.Ref) (set bool, err error) {
+	d.commits.Lock() // or the copy could be replaced before it is set aside
+	defer d.commits.Unlock()
 	b, err := d.ReadChunk(ctx, ref)
 	if errors.Is(err, chunk.ErrNotFound) {
 		return false, nil
@@ -331,10 +355,21 @@ func (d *Dir) Distrust(ctx context.Context, ref chunk.Ref) (set bool, err error)
 	if err == nil && chunk.Check(ref.Name, b) == nil {
 		return false, nil
 	}
-	if err := d.disk.Rename(chunkPath(ref), path.Join(badDir, ref.Root.String()+"."+ref.Name.String())); err != nil {
+	name, aside := chunkPath(ref), asidePath(ref)
+	if err := d.disk.Rename(name, aside); err != nil {
 		return false, fmt.Errorf("set chunk %s aside: %w", ref.Name, err)
 	}
-	return true, nil
+	if b, err = d.disk.ReadFile(aside, chunk.MaxCiphertext); err != nil || chunk.Check(ref.Name, b) != nil {
+		return true, nil // it is what was to be set aside
+	}
+	// Another process has replaced it all the same, and was told that it lasts.
+	if err = d.disk.Rename(aside, name); err == nil {
+		err = d.disk.Sync(path.Dir(name))
+	}
+	if err != nil {
+		return false, fmt.Errorf("put chunk %s back: %w", ref.Name, err)
+	}
+	return false, nil
 }
 
 // Roots lists the roots that have or had chunks, less those that have expired.

@@ -14,7 +14,7 @@
 //
 // Failure modes: a full file system is ErrFull, and leaves what was stored
 // before as it was. A copy that has rotted is found by whoever checks what it
-// reads; Dir.Distrust sets it aside, and the next PutChunk stores it anew.
+// reads; Distrust sets it aside, and the next PutChunk stores it anew.
 //
 // Whoever collects garbage lists with Roots and Chunks, and removes with
 // DeleteChunk, DeleteRoot and, after Expire, DeleteExpired. Design:

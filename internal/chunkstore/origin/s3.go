@@ -82,8 +82,9 @@ func (s *S3) PutChunk(ctx context.Context, ref chunk.Ref, ciphertext []byte) (st
 }
 
 // Distrust is told that a copy read from here was not the chunk. It reads the
-// copy again, and deletes it if it is indeed not: the next PutChunk stores the
-// chunk anew.
+// copy again, and sets it aside in bad/ if it is indeed not: the next PutChunk
+// stores the chunk anew. It is not just deleted: what is rotten may be the way
+// to the bucket, or this machine's memory.
 func (s *S3) Distrust(ctx context.Context, ref chunk.Ref) (set bool, err error) {
 	b, err := s.ReadChunk(ctx, ref)
 	switch {
@@ -94,7 +95,13 @@ func (s *S3) Distrust(ctx context.Context, ref chunk.Ref) (set bool, err error) 
 	case err == nil && chunk.Check(ref.Name, b) == nil:
 		return false, nil
 	}
-	return true, s.DeleteChunk(ctx, ref)
+	if err := s.client.Copy(ctx, s.bucket, s.key(ref), s.prefix+asidePath(ref)); err != nil {
+		return false, fmt.Errorf("set chunk %s aside: %w", ref.Name, err)
+	}
+	if err := s.DeleteChunk(ctx, ref); err != nil {
+		return false, err
+	}
+	return true, nil
 }
 
 // pages yields the pages of a list.

@@ -1,8 +1,10 @@
 package origin
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -166,6 +168,14 @@ func TestS3Fails(t *testing.T) {
 	}
 	if set, err := s.Distrust(t.Context(), ref); !set || err != nil {
 		t.Errorf("a bad copy: %v, %v", set, err)
+	}
+	o, err := s.client.Open(t.Context(), "store", asidePath(ref), "")
+	if err != nil {
+		t.Fatalf("what was set aside: %v", err)
+	}
+	defer o.Close()
+	if got, err := io.ReadAll(o); err != nil || !bytes.Equal(got, other) {
+		t.Errorf("set aside: %d bytes, %v", len(got), err)
 	}
 	put(t, s, ref, b, true)
 }
