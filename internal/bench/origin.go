@@ -2,11 +2,11 @@ package bench
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -75,26 +75,25 @@ type Fetched struct {
 	AtOnce int `json:"atOnce"`
 }
 
-// readOriginLog sums up the lines of a log from an offset on, and says where
-// it ends.
-func readOriginLog(path string, from int64) (Fetched, int64, error) {
+// readOriginLog sums up a log.
+func readOriginLog(path string) (Fetched, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return Fetched{}, from, err
+		return Fetched{}, err
 	}
 	var f Fetched
 	distinct := make(map[string]struct{})
-	lines := bufio.NewScanner(strings.NewReader(string(b[from:])))
+	lines := bufio.NewScanner(bytes.NewReader(b))
 	for lines.Scan() {
 		var name string
-		var bytes int64
+		var length int64
 		var atOnce int
-		if _, err := fmt.Sscanf(lines.Text(), "%s %d %d", &name, &bytes, &atOnce); err != nil {
-			return Fetched{}, from, fmt.Errorf("bench: log of the origin: %q: %w", lines.Text(), err)
+		if _, err := fmt.Sscanf(lines.Text(), "%s %d %d", &name, &length, &atOnce); err != nil {
+			return Fetched{}, fmt.Errorf("bench: log of the origin: %q: %w", lines.Text(), err)
 		}
 		distinct[name] = struct{}{}
-		f.Reads, f.Bytes, f.AtOnce = f.Reads+1, f.Bytes+bytes, max(f.AtOnce, atOnce)
+		f.Reads, f.Bytes, f.AtOnce = f.Reads+1, f.Bytes+length, max(f.AtOnce, atOnce)
 	}
 	f.Distinct = len(distinct)
-	return f, int64(len(b)), nil
+	return f, nil
 }
