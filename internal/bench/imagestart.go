@@ -16,6 +16,12 @@ type ImageStarts struct {
 	Later Start `json:"later"`
 }
 
+// Colds are cold starts of images of 20 MB and of 1 GB.
+type Colds struct {
+	Small ImageStarts `json:"small"`
+	Large ImageStarts `json:"large"`
+}
+
 // Start is a cold start and what it has fetched.
 type Start struct {
 	Steps   Steps   `json:"steps"`
@@ -29,31 +35,32 @@ type imageSamples struct {
 }
 
 // coldStarts measures the images in turns.
-func (b *storageBed) coldStarts(ctx context.Context, rep *StorageReport) error {
+func (b *storageBed) coldStarts(ctx context.Context) (*Colds, error) {
 	all := map[string]*imageSamples{"small": {}, "large": {}}
 	for round := range b.o.Rounds {
 		b.o.say(fmt.Sprintf("cold starts of images, %d of %d", round+1, b.o.Rounds))
 		for _, name := range []string{"small", "large"} {
 			s := all[name]
 			if err := b.stopped((*storageBed).forget); err != nil {
-				return err
+				return nil, err
 			}
 			var err error
 			if s.fetchedFirst, err = b.coldStart(ctx, name, &s.first); err != nil {
-				return err
+				return nil, err
 			}
 			if s.fetchedLater, err = b.coldStart(ctx, name, &s.later); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
-	for name, into := range map[string]*ImageStarts{"small": &rep.Small, "large": &rep.Large} {
+	c := new(Colds)
+	for name, into := range map[string]*ImageStarts{"small": &c.Small, "large": &c.Large} {
 		s := all[name]
 		into.First = Start{s.first.medians(), s.fetchedFirst}
 		into.Later = Start{s.later.medians(), s.fetchedLater}
 	}
-	rep.Small.Bytes, rep.Large.Bytes = int64(smallPicture.files)*fileSize, int64(largePicture.files)*fileSize
-	return nil
+	c.Small.Bytes, c.Large.Bytes = int64(smallPicture.files)*fileSize, int64(largePicture.files)*fileSize
+	return c, nil
 }
 
 // stopped does something while the Hearth does not run.
@@ -98,29 +105,29 @@ type Crowd struct {
 	Fetched Fetched       `json:"fetched"`
 }
 
-func (b *storageBed) crowd(ctx context.Context) (c Crowd, err error) {
+func (b *storageBed) crowd(ctx context.Context) (_ *Crowd, err error) {
 	b.o.say(fmt.Sprintf("%d cold starts at once", b.o.Concurrent))
 	if err := b.stopped((*storageBed).forget); err != nil {
-		return c, err
+		return nil, err
 	}
 	if err := b.restart(ctx, b.o.Delay); err != nil {
-		return c, err
+		return nil, err
 	}
 	// Who starts early stays busy, so that nobody is served by another's
 	// environment.
 	event, err := json.Marshal(struct{ HoldMs int64 }{int64(b.o.Concurrent) * 400})
 	if err != nil {
-		return c, err
+		return nil, err
 	}
 	t, err := b.target(ctx, "large", event)
 	if err != nil {
-		return c, err
+		return nil, err
 	}
 	client := newClient()
 	defer client.CloseIdleConnections()
+	c := &Crowd{Invokes: b.o.Concurrent}
 	var mu sync.Mutex
 	clock := time.Now()
-	c.Invokes = b.o.Concurrent
 	c.Latency, err = closedLoop(c.Invokes, c.Invokes, func(int) error {
 		timing, err := t.post(ctx, client)
 		mu.Lock()
@@ -131,7 +138,7 @@ func (b *storageBed) crowd(ctx context.Context) (c Crowd, err error) {
 		return err
 	})
 	if err != nil {
-		return c, err
+		return nil, err
 	}
 	c.Took = time.Since(clock)
 	c.Fetched, err = b.fetched(ctx)

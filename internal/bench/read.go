@@ -42,38 +42,39 @@ type Cached struct {
 }
 
 // read measures the volume of the large image.
-func (b *storageBed) read(ctx context.Context) (r Read, err error) {
+func (b *storageBed) read(ctx context.Context) (_ *Read, err error) {
 	b.o.say("read through a volume and from a plain file")
 	if err := b.restart(ctx, 0); err != nil {
-		return r, err
+		return nil, err
 	}
 	t, err := b.target(ctx, "large", []byte(`1`))
 	if err != nil {
-		return r, err
+		return nil, err
 	}
 	client := newClient()
 	defer client.CloseIdleConnections()
 	if _, err := t.post(ctx, client); err != nil { // and mount it
-		return r, err
+		return nil, err
 	}
 	device, dir, err := volumeMount(filepath.Join(b.data, "worker"))
 	if err != nil {
-		return r, err
+		return nil, err
 	}
 	plain := filepath.Join(b.data, "plain")
 	if err := copyDevice(device, plain+".ext4"); err != nil {
-		return r, err
+		return nil, err
 	}
 	if err := os.Mkdir(plain, 0o700); err != nil {
-		return r, err
+		return nil, err
 	}
 	if err := mount.Ext4(plain+".ext4", plain, true, ""); err != nil {
-		return r, err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, mount.Unmount(plain)) }()
+	r := new(Read)
 	chunks := filepath.Join(b.data, "chunks")
 	if r.Bytes, err = readAll(dir); err != nil { // the chunks are in memory then
-		return r, err
+		return nil, err
 	}
 	var fromMemory, fromDisk, fromPlain []time.Duration
 	for range 3 {
@@ -88,12 +89,12 @@ func (b *storageBed) read(ctx context.Context) (r Read, err error) {
 		} {
 			for _, path := range c.forget {
 				if err := forgetFiles(path); err != nil {
-					return r, err
+					return nil, err
 				}
 			}
 			_, took, err := timed(func() (int64, error) { return readAll(c.read) })
 			if err != nil {
-				return r, err
+				return nil, err
 			}
 			*c.into = append(*c.into, took)
 		}
@@ -105,8 +106,13 @@ func (b *storageBed) read(ctx context.Context) (r Read, err error) {
 
 // cached asks the kernel what it keeps of a volume.
 func (b *storageBed) cached(device, dir, chunks string) (c Cached, err error) {
+	name, err := os.ReadFile(filepath.Join("/sys/block", filepath.Base(device), "loop", "backing_file"))
+	if err != nil {
+		return c, err
+	}
+	fuse := filepath.Join(b.data, "blockfs", "mnt", filepath.Base(strings.TrimSpace(string(name))))
 	for path, into := range map[string]*int64{
-		dir: &c.Files, device: &c.Device, filepath.Join(b.data, "blockfs", "mnt"): &c.FUSE, chunks: &c.Chunks,
+		dir: &c.Files, device: &c.Device, fuse: &c.FUSE, chunks: &c.Chunks,
 	} {
 		err = errors.Join(err, eachFile(path, func(f *os.File, _ int64) error {
 			var stat unix.Cachestat_t

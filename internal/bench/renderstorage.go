@@ -18,39 +18,58 @@ func rate(n int64, took time.Duration) string {
 // Render writes the report as tables with the targets beside the figures.
 func (rep *StorageReport) Render(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "%d cores, origin answers after %s\n\n", rep.Cores, milli(rep.Delay))
-	fmt.Fprintln(w, "cold start\ttotal\tboot\thandover\tinit\trun\tfetched\tchunks\tat once")
+	fmt.Fprintf(w, "%d cores, origin answers after %s\n", rep.Cores, milli(rep.Delay))
+	if rep.Cold != nil {
+		rep.Cold.renderSteps(w)
+	}
+	fmt.Fprintln(w, "\nvolumes\tfigure\ttarget")
+	if rep.Cold != nil {
+		rep.Cold.render(w)
+	}
+	if rep.Crowd != nil {
+		rep.Crowd.render(w)
+	}
+	if rep.Read != nil {
+		rep.Read.render(w)
+	}
+	rep.renderBuild(w)
+	return w.Flush()
+}
+
+func (c *Colds) renderSteps(w io.Writer) {
+	fmt.Fprintln(w, "\ncold start\ttotal\tboot\thandover\tinit\trun\tfetched\tchunks\tat once")
 	for _, row := range []struct {
 		name string
 		s    Start
 	}{
-		{"20 MB image, first", rep.Small.First},
-		{"1 GB image, first", rep.Large.First},
-		{"20 MB image, later", rep.Small.Later},
-		{"1 GB image, later", rep.Large.Later},
+		{"20 MB image, first", c.Small.First},
+		{"1 GB image, first", c.Large.First},
+		{"20 MB image, later", c.Small.Later},
+		{"1 GB image, later", c.Large.Later},
 	} {
 		s, f := row.s.Steps, row.s.Fetched
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\n", row.name, milli(s.Total), milli(s.Boot), milli(s.Handover),
 			milli(s.Init), milli(s.Run), megabytes(f.Bytes), f.Reads, f.AtOnce)
 	}
-	fmt.Fprintln(w, "\nvolumes\tfigure\ttarget")
-	fmt.Fprintf(w, "fetched of the 1 GB image, first\t%.1f %%\t< 5 %%\n", 100*float64(rep.Large.First.Fetched.Bytes)/float64(rep.Large.Bytes))
-	fmt.Fprintf(w, "fetched of the 1 GB image, later\t%.1f %%\t< 5 %%\n", 100*float64(rep.Large.Later.Fetched.Bytes)/float64(rep.Large.Bytes))
-	fmt.Fprintf(w, "cold start, 1 GB to 20 MB, first\t%s\t≤ 1.50x\n", ratio(rep.Large.First.Steps.Total, rep.Small.First.Steps.Total))
-	fmt.Fprintf(w, "cold start, 1 GB to 20 MB, later\t%s\t≤ 1.15x\n", ratio(rep.Large.Later.Steps.Total, rep.Small.Later.Steps.Total))
-	c := rep.Crowd
+}
+
+func (c *Colds) render(w io.Writer) {
+	percent := func(s Start) float64 { return 100 * float64(s.Fetched.Bytes) / float64(c.Large.Bytes) }
+	fmt.Fprintf(w, "fetched of the 1 GB image, first\t%.1f %%\t< 5 %%\n", percent(c.Large.First))
+	fmt.Fprintf(w, "fetched of the 1 GB image, later\t%.1f %%\t< 5 %%\n", percent(c.Large.Later))
+	fmt.Fprintf(w, "cold start, 1 GB to 20 MB, first\t%s\t≤ 1.50x\n", ratio(c.Large.First.Steps.Total, c.Small.First.Steps.Total))
+	fmt.Fprintf(w, "cold start, 1 GB to 20 MB, later\t%s\t≤ 1.15x\n", ratio(c.Large.Later.Steps.Total, c.Small.Later.Steps.Total))
+}
+
+func (c *Crowd) render(w io.Writer) {
 	fmt.Fprintf(w, "invokes at once that succeeded\t%d\tall of %d\n", c.Latency.N, c.Invokes)
 	fmt.Fprintf(w, "  environments started\t%d\t\n", c.Starts)
 	fmt.Fprintf(w, "  fetches of each chunk\t%.3f\t1\n", float64(c.Fetched.Reads)/float64(c.Fetched.Distinct))
 	fmt.Fprintf(w, "  fetches at once\t%d\t≤ %d\n", c.Fetched.AtOnce, chunkstore.DefaultFetches)
 	fmt.Fprintf(w, "  until the last has ended\t%.0f s\t\n", c.Took.Seconds())
-	rep.renderRead(w)
-	rep.renderBuild(w)
-	return w.Flush()
 }
 
-func (rep *StorageReport) renderRead(w io.Writer) {
-	r := rep.Read
+func (r *Read) render(w io.Writer) {
 	fmt.Fprintf(w, "read, plain ext4 on the disk\t%s\t\n", rate(r.Bytes, r.Plain))
 	fmt.Fprintf(w, "read, volume, chunks in memory\t%s\t\n", rate(r.Bytes, r.Volume))
 	fmt.Fprintf(w, "read, volume, chunks on the disk\t%s\t\n", rate(r.Bytes, r.Disk))

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,8 +30,28 @@ type StorageOptions struct {
 	Delay time.Duration
 	// Concurrent is how many invokes start an image at once.
 	Concurrent int
-	// Large has a volume of 10 GB built, too.
-	Large bool
+	// Huge has a volume of 10 GB built, too.
+	Huge bool
+	// Parts are what is measured; all of StorageParts if there are none.
+	Parts []string
+}
+
+// StorageParts are the parts of Storage.
+var StorageParts = []string{"build", "cold", "crowd", "read"}
+
+func (o *StorageOptions) fillStorage() error {
+	if o.Concurrent < 1 || o.Delay < 0 {
+		return fmt.Errorf("bench: %d concurrent starts and a delay of %v", o.Concurrent, o.Delay)
+	}
+	if len(o.Parts) == 0 {
+		o.Parts = StorageParts
+	}
+	for _, part := range o.Parts {
+		if !slices.Contains(StorageParts, part) {
+			return fmt.Errorf("bench: no part is called %q; there are %s", part, strings.Join(StorageParts, ", "))
+		}
+	}
+	return o.fill()
 }
 
 // StorageReport is what a run of Storage found.
@@ -38,12 +59,11 @@ type StorageReport struct {
 	Cores int           `json:"cores"`
 	Delay time.Duration `json:"delay"`
 	// Small and Large are cold starts of images of 20 MB and of 1 GB.
-	Small ImageStarts `json:"small"`
-	Large ImageStarts `json:"large"`
-	Crowd Crowd       `json:"crowd"`
-	Read  Read        `json:"read"`
+	Cold  *Colds `json:"cold,omitempty"`
+	Crowd *Crowd `json:"crowd,omitempty"`
+	Read  *Read  `json:"read,omitempty"`
 	// Build is of 1 GB, Huge of 10 GB.
-	Build *Built `json:"build"`
+	Build *Built `json:"build,omitempty"`
 	Huge  *Built `json:"huge,omitempty"`
 }
 
@@ -53,38 +73,49 @@ var (
 	smallPicture = picture{files: 20 << 20 / fileSize, touched: 20}
 )
 
-// Storage measures volumes.
+// Storage measures volumes. With an error it returns what it found before.
 func Storage(ctx context.Context, o StorageOptions) (_ *StorageReport, err error) {
-	if err := o.fill(); err != nil {
+	if err := o.fillStorage(); err != nil {
 		return nil, err
-	}
-	if o.Concurrent < 1 || o.Delay < 0 {
-		return nil, fmt.Errorf("bench: %d concurrent starts and a delay of %v", o.Concurrent, o.Delay)
 	}
 	rep := &StorageReport{Cores: runtime.NumCPU(), Delay: o.Delay}
-	o.say("flatten, cut and encrypt 1 GB")
-	if rep.Build, err = buildApart(ctx, 1<<10); err != nil {
-		return nil, err
-	}
-	if o.Large {
-		o.say("flatten, cut and encrypt 10 GB")
-		if rep.Huge, err = buildApart(ctx, 10<<10-64); err != nil { // the limit is of all contents
-			return nil, err
+	if slices.Contains(o.Parts, "build") {
+		if err := rep.build(ctx, &o); err != nil {
+			return rep, err
 		}
+	}
+	if slices.Equal(o.Parts, []string{"build"}) {
+		return rep, nil
 	}
 	b, err := newStorageBed(ctx, &o)
 	if err != nil {
-		return nil, err
+		return rep, err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	if err := b.coldStarts(ctx, rep); err != nil {
-		return nil, err
+	for _, part := range o.Parts {
+		switch part {
+		case "cold":
+			rep.Cold, err = b.coldStarts(ctx)
+		case "crowd":
+			rep.Crowd, err = b.crowd(ctx)
+		case "read":
+			rep.Read, err = b.read(ctx)
+		}
+		if err != nil {
+			return rep, err
+		}
 	}
-	if rep.Crowd, err = b.crowd(ctx); err != nil {
-		return nil, err
+	return rep, nil
+}
+
+func (rep *StorageReport) build(ctx context.Context, o *StorageOptions) (err error) {
+	o.say("flatten, cut and encrypt 1 GB")
+	if rep.Build, err = buildApart(ctx, 1<<10); err != nil || !o.Huge {
+		return err
 	}
-	rep.Read, err = b.read(ctx)
-	return rep, err
+	o.say("flatten, cut and encrypt 10 GB")
+	rep.Huge, err = buildApart(ctx, 10<<10-64) // the limit is of all contents
+	return err
 }
 
 // buildApart has a process of its own build volumes.

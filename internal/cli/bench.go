@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -68,17 +69,18 @@ starts at once, reads, and builds. It needs 8 GB of disk, 20 GB with --huge.`,
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(built)
 			}
 			rep, err := bench.Storage(cmd.Context(), o)
-			if err != nil {
+			if rep == nil {
 				return err
 			}
-			return a.report(cmd, rep)
+			return errors.Join(a.report(cmd, rep), err)
 		},
 	}
 	f := cmd.Flags()
 	f.DurationVar(&o.Delay, "delay", 20*time.Millisecond, "how long the origin of the chunks takes to answer")
 	f.IntVar(&o.Rounds, "rounds", 5, "cold starts of each image")
 	f.IntVar(&o.Concurrent, "concurrent", 200, "cold starts at once")
-	f.BoolVar(&o.Large, "huge", false, "build a volume of 10 GB, too")
+	f.StringSliceVar(&o.Parts, "parts", bench.StorageParts, "what to measure")
+	f.BoolVar(&o.Huge, "huge", false, "build a volume of 10 GB, too")
 	f.StringVar(&o.RuntimeCache, "runtime-cache", filepath.Clean(cache), "directory of built runtime images (env HEARTH_RUNTIME_CACHE)")
 	f.IntVar(&build, "build", 0, "be the process that builds")
 	_ = f.MarkHidden("build") // the bench starts it itself
