@@ -17,8 +17,8 @@ import (
 	"hearth/internal/volume"
 )
 
-// Refused says that an archive or image can be no volume, and why.
-type Refused struct {
+// RefusedError says that an archive or image can be no volume, and why.
+type RefusedError struct {
 	// Reason says what is wrong and what to do, for the function's owner.
 	Reason string
 	// NotFound says that there is no such image any more, NoAccess that it is
@@ -27,12 +27,12 @@ type Refused struct {
 	err                error
 }
 
-// Refuse makes a Refused of a cause that is for the log.
-func Refuse(err error, format string, args ...any) *Refused {
-	return &Refused{Reason: fmt.Sprintf(format, args...), err: err}
+// Refuse makes a RefusedError of a cause that is for the log.
+func Refuse(err error, format string, args ...any) *RefusedError {
+	return &RefusedError{Reason: fmt.Sprintf(format, args...), err: err}
 }
 
-func (r *Refused) Error() string {
+func (r *RefusedError) Error() string {
 	if r.err == nil {
 		return "artifact: " + r.Reason
 	}
@@ -40,7 +40,7 @@ func (r *Refused) Error() string {
 }
 
 // Unwrap returns the cause.
-func (r *Refused) Unwrap() error { return r.err }
+func (r *RefusedError) Unwrap() error { return r.err }
 
 // build makes a volume and stores what describes it.
 func (s *Service) build(ctx context.Context, ref Ref) error {

@@ -13,9 +13,9 @@
 //  4. Hostile archives cost bounded time, memory and disk, and leave nothing.
 //  5. However many want the volume of an archive at once, it is built once.
 //
-// Failure modes: an archive or image that cannot be a file system is a *Refused
-// that its owner is to see; a store that fails is an error, and the next who
-// wants the volume builds it. A process that dies in a build leaves chunks that
+// Failure modes: an archive or image that cannot be a file system is a
+// *RefusedError that its owner is to see; a store that fails is an error, and
+// the next who wants the volume builds it. A process that dies in a build leaves chunks that
 // no manifest names, which are garbage.
 //
 // Design: docs/volumes.md.

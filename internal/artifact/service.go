@@ -34,7 +34,7 @@ type Roots interface {
 // Images opens container images by their digest.
 type Images interface {
 	// Open returns an image that Resolve found earlier. An error that its owner
-	// can do something about is a *Refused.
+	// can do something about is a *RefusedError.
 	Open(ctx context.Context, account, resolved string) (*Image, error)
 }
 
@@ -44,7 +44,7 @@ type Image struct {
 	Config function.ImageConfig
 }
 
-// Stores is where chunks are written.
+// Store is where chunks are written.
 type Store interface {
 	// NewBulk begins a build. What was put is durable once Flush has returned.
 	NewBulk() Bulk

@@ -12,7 +12,7 @@ import (
 // asRole has the test's program be something else than a server.
 const asRole = "BLOCKFS_TEST_ROLE"
 
-var roles = map[string]func(){}
+var roles = map[string]func(){"hearth": roleHearth, "careless": roleCareless, "stranger": roleStranger}
 
 func TestContentAndSharing(t *testing.T) {
 	source, files := tree(t, 0, 1, 4096, 5000, 3<<20)

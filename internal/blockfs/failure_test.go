@@ -139,48 +139,49 @@ func TestHungServer(t *testing.T) {
 
 const roleDir = "BLOCKFS_TEST_DIR"
 
-func init() {
-	// A Hearth that mounts a volume and waits to be killed.
-	roles["hearth"] = func() {
-		dir := os.Getenv(roleDir)
-		_ = os.Setenv(asServer, dir)
-		_ = os.Unsetenv(asRole)
-		c, err := NewClient(ClientConfig{Dir: dir, Owner: "worker", Command: []string{os.Args[0]}})
-		if err == nil {
-			err = c.Start(context.Background())
-		}
-		var lease *Lease
-		if err == nil {
-			lease, err = c.Open(context.Background(), "v", testSpec{Path: os.Getenv("BLOCKFS_TEST_IMAGE")}.json())
-		}
-		if err == nil {
-			err = lease.Mount(os.Getenv("BLOCKFS_TEST_TARGET"))
-		}
-		if err != nil {
-			fmt.Println(err)
-			return
-		}
-		fmt.Println("mounted", lease.Device())
-		select {}
+// roleHearth is a Hearth that mounts a volume and waits to be killed.
+func roleHearth() {
+	dir := os.Getenv(roleDir)
+	_ = os.Setenv(asServer, dir)
+	_ = os.Unsetenv(asRole)
+	c, err := NewClient(ClientConfig{Dir: dir, Owner: "worker", Command: []string{os.Args[0]}})
+	if err == nil {
+		err = c.Start(context.Background())
 	}
-	roles["careless"] = func() {
-		conn, err := net.Dial("unix", filepath.Join(os.Getenv(roleDir), socketName))
-		if err != nil {
-			fmt.Println(err)
-			return
-		}
-		_ = writeFrame(conn, maxHello, &hello{Version: protocolVersion}) // may be hung up on already
-		answer, _ := io.ReadAll(conn)
-		fmt.Println("answer of", len(answer), "bytes")
+	var lease *Lease
+	if err == nil {
+		lease, err = c.Open(context.Background(), "v", testSpec{Path: os.Getenv("BLOCKFS_TEST_IMAGE")}.json())
 	}
-	roles["stranger"] = func() {
-		// One who asks whose the socket is.
-		l, err := dial(context.Background(), os.Getenv(roleDir), "", time.Minute)
-		if l != nil {
-			l.close()
-		}
+	if err == nil {
+		err = lease.Mount(os.Getenv("BLOCKFS_TEST_TARGET"))
+	}
+	if err != nil {
 		fmt.Println(err)
+		return
 	}
+	fmt.Println("mounted", lease.Device())
+	select {}
+}
+
+// roleCareless is a client that does not look who serves.
+func roleCareless() {
+	conn, err := net.Dial("unix", filepath.Join(os.Getenv(roleDir), socketName))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_ = writeFrame(conn, maxHello, &hello{Version: protocolVersion}) // may be hung up on already
+	answer, _ := io.ReadAll(conn)
+	fmt.Println("answer of", len(answer), "bytes")
+}
+
+// roleStranger is one who asks whose the socket is.
+func roleStranger() {
+	l, err := dial(context.Background(), os.Getenv(roleDir), "", time.Minute)
+	if l != nil {
+		l.close()
+	}
+	fmt.Println(err)
 }
 
 func TestKilledClient(t *testing.T) {

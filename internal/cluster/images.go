@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	"hearth/internal/artifact"
 	"hearth/internal/awserr"
@@ -41,7 +43,29 @@ func (h *Hearth) openImages(ctx context.Context) (err error) {
 		return err
 	}
 	h.stopLast(h.resolver.Close)
+	h.wg.Go(h.collectImages)
 	return nil
+}
+
+// collectEvery is how often the registry is rid of what nothing names.
+const collectEvery = 6 * time.Hour
+
+func (h *Hearth) collectImages() {
+	tick := time.NewTicker(collectEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-h.ctx.Done():
+			return
+		}
+		switch got, err := h.registry.Collect(h.ctx); {
+		case err != nil && h.ctx.Err() == nil:
+			h.cfg.Log.Error("registry: garbage is not collected", "error", err)
+		case len(got.Damaged) > 0:
+			h.cfg.Log.Error("registry: repositories with damaged manifests keep their blobs", "repositories", got.Damaged)
+		}
+	}
 }
 
 // ecrHost is how ECR names an account's registry.
@@ -59,12 +83,10 @@ func (h *Hearth) ownRegistry(host string) (account string, own bool) {
 		return "", false
 	}
 	_, base, _ := strings.Cut(h.cfg.urlBase(port), "://")
-	for _, name := range []string{h.listen, "localhost:" + port, "127.0.0.1:" + port, base} {
-		if host == name {
-			return account, true
-		}
+	if !slices.Contains([]string{h.listen, "localhost:" + port, "127.0.0.1:" + port, base}, host) {
+		return "", false
 	}
-	return "", false
+	return account, true
 }
 
 // functionImages finds the images of functions.
@@ -152,7 +174,7 @@ func (h *Hearth) withRegistry(rest http.Handler) (http.Handler, error) {
 		return nil, err
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, registry.Prefix) {
+		if strings.HasPrefix(r.URL.Path+"/", registry.Prefix) {
 			server.ServeHTTP(w, r)
 			return
 		}

@@ -31,8 +31,11 @@ func (h *Hearth) openVolumes(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	temp := filepath.Join(h.dir.Worker(), "builds")
-	if err := os.MkdirAll(temp, 0o700); err != nil {
+	temp := h.buildDir()
+	if err := os.RemoveAll(temp); err != nil {
+		return err
+	}
+	if err := os.Mkdir(temp, 0o700); err != nil {
 		return err
 	}
 	h.artifacts = artifact.New(artifact.Config{
@@ -42,6 +45,9 @@ func (h *Hearth) openVolumes(ctx context.Context) (err error) {
 	h.stopLast(h.artifacts.Stop)
 	return h.startBlockfs(ctx)
 }
+
+// buildDir is for what builds and openings of volumes need for a moment.
+func (h *Hearth) buildDir() string { return filepath.Join(h.dir.Worker(), "builds") }
 
 func (h *Hearth) startBlockfs(ctx context.Context) error {
 	build, err := blockfs.Build()
@@ -60,7 +66,7 @@ func (h *Hearth) startBlockfs(ctx context.Context) error {
 	}
 	h.stopLast(func() { h.stopped("blockfs", client.Shutdown(context.WithoutCancel(h.ctx), true)) })
 	h.blockfs = client
-	h.volumes = volumefs.NewHost(h.artifacts, client, h.dir.Blockfs(), h.cfg.Log)
+	h.volumes = volumefs.NewHost(h.artifacts, client, h.buildDir(), h.cfg.Log)
 	return nil
 }
 
@@ -120,7 +126,7 @@ type preparer struct{ h *Hearth }
 // Prepare implements control.Preparer.
 func (p preparer) Prepare(ctx context.Context, r *function.Record, cfg *function.Config) error {
 	err := p.h.worker.Prepare(ctx, r.Account, cfg)
-	refused, ok := errors.AsType[*artifact.Refused](err)
+	refused, ok := errors.AsType[*artifact.RefusedError](err)
 	if !ok {
 		return err
 	}

@@ -132,7 +132,7 @@ func (g *garbage) run(ctx context.Context) {
 }
 
 // remove deletes an archive and what was made of it. An image has no archive.
-func (c *Config) remove(ctx context.Context, object string) error {
+func (c Config) remove(ctx context.Context, object string) error {
 	return errors.Join(c.Volumes.Delete(ctx, object), c.Objects.Delete(ctx, object))
 }
 

@@ -100,7 +100,7 @@ type Config struct {
 type Image struct {
 	// URI is the image as its owner named it, Resolved the same by its digest.
 	URI      string `json:"uri"`
-	Resolved string `json:"resolved"`
+	Resolved string `json:"resolvedUri"`
 	// EntryPoint, Command and WorkingDirectory replace what the image says
 	// itself, where they are set: AWS's ImageConfig.
 	EntryPoint       []string `json:"entryPoint,omitempty"`

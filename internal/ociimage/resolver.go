@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -145,6 +146,8 @@ func (r *Resolver) source(q Request, ref name.Reference) (source, error) {
 // longest host.
 const maxReference = 1024
 
+var hostPattern = regexp.MustCompile(`^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
+
 // parse reads a reference. No registry is the default one: a name without a
 // host would be an image of whoever owns it there.
 func (r *Resolver) parse(reference string) (name.Reference, error) {
@@ -161,12 +164,12 @@ func (r *Resolver) parse(reference string) (name.Reference, error) {
 		return nil, fmt.Errorf("%w: %q is not a reference; want HOST/NAME:TAG or HOST/NAME@sha256:DIGEST, in lower case",
 			ErrInvalid, printable(reference))
 	}
-	// The library would take dots for a path's segment.
-	if !ociname.IsRepository(ref.Context().RepositoryStr()) {
-		return nil, fmt.Errorf("%w: %q has a repository's name that registries do not have", ErrInvalid, printable(reference))
-	}
-	if d, ok := ref.(name.Digest); ok && !ociname.IsDigest(d.DigestStr()) {
-		return nil, fmt.Errorf("%w: %q: only sha256 digests are understood", ErrInvalid, printable(reference))
+	// The library lets through what could be a path's dots, or another host.
+	id := ref.Identifier()
+	if !hostPattern.MatchString(ref.Context().RegistryStr()) || !ociname.IsRepository(ref.Context().RepositoryStr()) ||
+		!ociname.IsTag(id) && !ociname.IsDigest(id) {
+		return nil, fmt.Errorf("%w: %q has a host, repository, tag or digest that registries do not have; digests are sha256's",
+			ErrInvalid, printable(reference))
 	}
 	return ref, nil
 }

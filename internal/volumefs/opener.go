@@ -20,6 +20,11 @@ type spec struct {
 	Extra    []byte `json:"extra"`
 }
 
+// decrypted is how many chunks of a volume are kept decrypted: for reads of a
+// part of a chunk, which the next read follows. The kernel caches what it was
+// given, and there can be hundreds of volumes.
+const decrypted = 2
+
 // Opener opens volumes whose chunks come from a Source.
 type Opener struct {
 	Source chunk.Source
@@ -44,7 +49,7 @@ func (o Opener) Open(ctx context.Context, raw json.RawMessage) (blockfs.Volume, 
 		return nil, err
 	}
 	extra := chunk.Extra(s.Extra)
-	v, err := volume.Open(m, keys, &extra, o.Source, volume.Options{})
+	v, err := volume.Open(m, keys, &extra, o.Source, volume.Options{Cached: decrypted})
 	if err != nil {
 		return nil, err
 	}
