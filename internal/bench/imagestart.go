@@ -99,10 +99,12 @@ func (b *storageBed) coldStart(ctx context.Context, name string, into *samples) 
 type Crowd struct {
 	Invokes int `json:"invokes"`
 	// Starts is how many of them found a new environment.
-	Starts  int           `json:"starts"`
-	Took    time.Duration `json:"took"`
-	Latency Latency       `json:"latency"`
-	Fetched Fetched       `json:"fetched"`
+	Starts int `json:"starts"`
+	// Throttled is how often one was told to come again, as AWS's clients do.
+	Throttled int           `json:"throttled"`
+	Took      time.Duration `json:"took"`
+	Latency   Latency       `json:"latency"`
+	Fetched   Fetched       `json:"fetched"`
 }
 
 func (b *storageBed) crowd(ctx context.Context) (_ *Crowd, err error) {
@@ -129,9 +131,10 @@ func (b *storageBed) crowd(ctx context.Context) (_ *Crowd, err error) {
 	var mu sync.Mutex
 	clock := time.Now()
 	c.Latency, err = closedLoop(c.Invokes, c.Invokes, func(int) error {
-		timing, err := t.post(ctx, client)
+		timing, throttled, err := t.insist(ctx, client)
 		mu.Lock()
 		defer mu.Unlock()
+		c.Throttled += throttled
 		if timeline(timing)["init"] > 0 {
 			c.Starts++
 		}

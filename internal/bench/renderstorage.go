@@ -64,6 +64,7 @@ func (c *Colds) render(w io.Writer) {
 func (c *Crowd) render(w io.Writer) {
 	fmt.Fprintf(w, "invokes at once that succeeded\t%d\tall of %d\n", c.Latency.N, c.Invokes)
 	fmt.Fprintf(w, "  environments started\t%d\t\n", c.Starts)
+	fmt.Fprintf(w, "  throttled, and sent again\t%d\t\n", c.Throttled)
 	fmt.Fprintf(w, "  fetches of each chunk\t%.3f\t1\n", float64(c.Fetched.Reads)/float64(c.Fetched.Distinct))
 	fmt.Fprintf(w, "  fetches at once\t%d\t≤ %d\n", c.Fetched.AtOnce, chunkstore.DefaultFetches)
 	fmt.Fprintf(w, "  until the last has ended\t%.0f s\t\n", c.Took.Seconds())
