@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
@@ -115,13 +114,7 @@ func (b *storageBed) crowd(ctx context.Context) (_ *Crowd, err error) {
 	if err := b.restart(ctx, b.o.Delay); err != nil {
 		return nil, err
 	}
-	// Who starts early stays busy, so that nobody is served by another's
-	// environment.
-	event, err := json.Marshal(struct{ HoldMs int64 }{int64(b.o.Concurrent) * 400})
-	if err != nil {
-		return nil, err
-	}
-	t, err := b.target(ctx, "large", event)
+	t, err := b.target(ctx, "large", []byte(`{"HoldMs":5000}`)) // that few are served by another's environment
 	if err != nil {
 		return nil, err
 	}
