@@ -499,6 +499,11 @@ func (c *Client) Stats(ctx context.Context, volume string) (Stats, error) {
 	return s, err
 }
 
+// Counters decodes what the server's Config.Counters returns.
+func (c *Client) Counters(ctx context.Context, into any) error {
+	return c.call(ctx, opCounters, nil, into)
+}
+
 // Prefetch has chunks of a volume fetched, in this order as far as several at
 // once have one. It returns when they are queued, and how many of them were
 // not queued before.

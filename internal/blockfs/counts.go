@@ -16,8 +16,9 @@ type counts struct {
 	lastError string
 }
 
-// touch notes which chunks are being read.
-func (v *volume) touch(off int64, n int) {
+// touch notes which chunks are being read. It says which of them are read for
+// the first time, right after the chunk before them.
+func (v *volume) touch(off int64, n int) (runs []int) {
 	first, last := int(off/v.chunkSize), int((off+int64(n)-1)/v.chunkSize)
 	v.counts.mu.Lock()
 	defer v.counts.mu.Unlock()
@@ -26,11 +27,15 @@ func (v *volume) touch(off int64, n int) {
 			continue
 		}
 		v.counts.seen[c/64] |= 1 << (c % 64)
+		if o := v.counts.order; len(o) > 0 && o[len(o)-1] == c-1 {
+			runs = append(runs, c)
+		}
 		v.counts.order = append(v.counts.order, c)
 		if t, ok := v.source.(Toucher); ok {
 			t.Touched(c)
 		}
 	}
+	return runs
 }
 
 // failed notes that a read was answered with EIO.

@@ -128,6 +128,19 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+func TestCounters(t *testing.T) {
+	type counters struct{ Chunks int }
+	dir, n := filepath.Join(shortDir(t), "fs"), 0
+	serve(t, Config{Dir: dir, Counters: func() any { n++; return counters{n} }})
+	c := connect(t, ClientConfig{Dir: dir})
+	for want := 1; want <= 2; want++ {
+		var got counters
+		if err := c.Counters(t.Context(), &got); err != nil || got.Chunks != want {
+			t.Errorf("got %+v, %v, want %d", got, err, want)
+		}
+	}
+}
+
 // TestOtherVersion speaks as a client of a later version.
 func TestOtherVersion(t *testing.T) {
 	dir := filepath.Join(shortDir(t), "fs")

@@ -34,19 +34,54 @@ func (s *shelf) prefetch(args *prefetchArgs) (int, error) {
 	if v.gone {
 		return 0, ErrUnknown
 	}
-	n := 0
-	for _, c := range args.Chunks {
-		if v.ahead.seen[c/64]&(1<<(c%64)) == 0 {
-			v.ahead.seen[c/64] |= 1 << (c % 64)
-			v.ahead.queue = append(v.ahead.queue, c)
-			n++
+	fresh := v.ahead.unseen(args.Chunks)
+	v.ahead.queue = append(v.ahead.queue, fresh...)
+	s.startAhead(v, source)
+	return len(fresh), nil
+}
+
+// runAhead is how many chunks are fetched ahead of who reads one chunk after
+// the other: the time that a far source takes is then waited for once in as
+// many.
+const runAhead = 4
+
+// follow fetches what comes after a chunk that was read right after the one
+// before it. Its reader is waiting, so it goes before what is queued.
+func (s *shelf) follow(v *volume, c int) {
+	source, ok := v.source.(Prefetcher)
+	if !ok {
+		return
+	}
+	var next []int
+	for i := c + 1; i <= c+runAhead && int64(i) < v.chunks(); i++ {
+		next = append(next, i)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v.gone {
+		return
+	}
+	v.ahead.queue = append(v.ahead.unseen(next), v.ahead.queue...)
+	s.startAhead(v, source)
+}
+
+// unseen returns those chunks that have never been queued, and notes them.
+func (a *ahead) unseen(chunks []int) (fresh []int) {
+	for _, c := range chunks {
+		if a.seen[c/64]&(1<<(c%64)) == 0 {
+			a.seen[c/64] |= 1 << (c % 64)
+			fresh = append(fresh, c)
 		}
 	}
+	return fresh
+}
+
+// startAhead has the queue of a volume worked off. The shelf is locked.
+func (s *shelf) startAhead(v *volume, source Prefetcher) {
 	for v.ahead.running < min(s.cfg.PrefetchDepth, len(v.ahead.queue)) {
 		v.ahead.running++
 		v.calls.Go(func() { s.fetchAhead(v, source) })
 	}
-	return n, nil
 }
 
 // fetchAhead works off the queue of a volume.

@@ -57,7 +57,9 @@ func (v *volume) read(interrupted <-chan struct{}, off int64, n int) (*buffer, e
 		return getBuffer(0), nil
 	}
 	n = int(min(int64(n), maxRead, v.size-off))
-	v.touch(off, n)
+	for _, c := range v.touch(off, n) {
+		v.follow(c)
+	}
 	b, err := v.bounded(interrupted, off, n)
 	switch {
 	case err == nil:

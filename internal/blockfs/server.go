@@ -28,7 +28,10 @@ type Config struct {
 	Opener Opener
 	// Build names the program, for clients of other builds; see Build.
 	Build string
-	Log   *slog.Logger
+	// Counters says what the opener's volumes have cost since the start, as
+	// JSON; nothing if it is nil.
+	Counters func() any
+	Log      *slog.Logger
 	// ReadTimeout is when a read is answered with EIO (default 30 s).
 	ReadTimeout time.Duration
 	// OpenTimeout is how long the opener may take (default 30 s).
@@ -62,6 +65,9 @@ func (c *Config) fill() error {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Counters == nil {
+		c.Counters = func() any { return struct{}{} }
 	}
 	var errs []error
 	if c.Dir == "" {

@@ -174,6 +174,8 @@ func (c *session) call(q *request) (json.RawMessage, error) {
 			}
 			return v.stats(), nil
 		})
+	case opCounters:
+		return encode(s.cfg.Counters()), nil
 	case opPrefetch:
 		return with(q, func(a *prefetchArgs) (any, error) {
 			n, err := s.shelf.prefetch(a)

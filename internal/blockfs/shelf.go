@@ -47,6 +47,7 @@ type volume struct {
 	chunkSize int64
 	timeout   time.Duration
 	redact    redactor
+	follow    func(chunk int) // fetches what comes after it
 	counts    counts
 
 	ctx    context.Context // ends when the volume is closed
@@ -115,6 +116,7 @@ func (s *shelf) find(id string, spec json.RawMessage) (*volume, error) {
 		timeout: s.cfg.ReadTimeout, redact: newRedactor(spec), slots: make(chan struct{}, s.cfg.ReadsPerVolume),
 		ready: make(chan struct{}), owners: make(map[uint64]string),
 	}
+	v.follow = func(c int) { s.follow(v, c) }
 	v.ctx, v.cancel = context.WithCancel(s.ctx)
 	s.nextNode++
 	s.byID[id] = v

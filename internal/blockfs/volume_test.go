@@ -190,7 +190,9 @@ func TestSourcesThatFail(t *testing.T) {
 	}
 }
 
-// TestProfile reads chunks in an order and finds them in that order.
+// TestProfile reads chunks in an order and finds them in that order. Chunk 1 is
+// read right after 0, so those after it are fetched ahead, too, as chunks of a
+// profile are.
 func TestProfile(t *testing.T) {
 	var mu sync.Mutex
 	var told, fetched []int
@@ -226,7 +228,7 @@ func TestProfile(t *testing.T) {
 	if err != nil || !slices.Equal(st.Touched, want) || !slices.Equal(told, want) || st.BytesRead != 5*8192 || st.ChunkSize != DefaultChunkSize {
 		t.Errorf("got %+v, %v, told %v, want chunks %v", st, err, told, want)
 	}
-	chunks := []int{7, 3, 9, 9, 0, 15}
+	chunks := []int{7, 3, 8, 9, 9, 0, 15}
 	if n, err := c.Prefetch(t.Context(), "v", chunks); n != 5 || err != nil {
 		t.Errorf("Prefetch: got %d, %v, want 5", n, err)
 	}
@@ -249,8 +251,12 @@ func TestProfile(t *testing.T) {
 	close(gate)
 	eventually(t, "all is fetched", func() bool {
 		st, err := c.Stats(t.Context(), "v")
-		return err == nil && st.Prefetched == 4 && st.PrefetchErrors == 1
+		return err == nil && st.Prefetched == 8 && st.PrefetchErrors == 1
 	})
+	slices.Sort(fetched)
+	if want := []int{0, 2, 3, 4, 5, 7, 8, 9, 15}; !slices.Equal(fetched, want) {
+		t.Errorf("fetched %v, want %v", fetched, want)
+	}
 }
 
 // TestSecrets looks for a key wherever it must not be.

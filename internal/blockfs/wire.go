@@ -27,6 +27,7 @@ const (
 	opDrop     = "drop"
 	opList     = "list"
 	opStats    = "stats"
+	opCounters = "counters"
 	opPrefetch = "prefetch"
 	opRetire   = "retire"
 	opShutdown = "shutdown"

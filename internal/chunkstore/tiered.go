@@ -29,6 +29,9 @@ type distruster interface {
 	Distrust(ctx context.Context, ref chunk.Ref) (set bool, err error)
 }
 
+// DefaultFetches is Config.Fetches unless told otherwise.
+const DefaultFetches = 32
+
 // Config says where chunks are read from.
 type Config struct {
 	// Cache is the worker's own. Whoever made it closes it, after the Tiered.
@@ -36,7 +39,8 @@ type Config struct {
 	// Zone may be nil.
 	Zone   Zone
 	Origin chunk.Source
-	// Fetches is how many chunks the origin is asked for at a time; 32 if zero.
+	// Fetches is how many chunks the origin is asked for at a time;
+	// DefaultFetches if zero.
 	Fetches int
 	// Attempts is how often the origin is asked before a reader gets its error;
 	// 4 if zero.
@@ -52,7 +56,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	if c.Fetches == 0 {
-		c.Fetches = 32
+		c.Fetches = DefaultFetches
 	}
 	if c.Attempts == 0 {
 		c.Attempts = 4

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hearth/internal/bench"
 	"hearth/internal/blockfs"
 	"hearth/internal/chunkstore"
 	"hearth/internal/chunkstore/cache"
@@ -36,7 +37,7 @@ func (a *app) blockfs() *cobra.Command {
 			}
 			defer source.close()
 			return blockfs.Run(cmd.Context(), blockfs.Config{
-				Dir: dir, Opener: volumefs.Opener{Source: source}, Build: build, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+				Dir: dir, Opener: volumefs.Opener{Source: source, Checked: true}, Build: build, Counters: func() any { return source.Stats() }, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 			}, ready)
 		},
 	}
@@ -66,7 +67,11 @@ func chunkSource(dir string, memory int64) (_ *chunkTiers, err error) {
 	if t.cache, err = cache.Open(cache.Config{MemoryBytes: memory}); err != nil {
 		return nil, errors.Join(err, t.origin.Close())
 	}
-	if t.Tiered, err = chunkstore.New(chunkstore.Config{Cache: t.cache, Origin: t.origin}); err != nil {
+	measured, err := bench.Origin(t.origin)
+	if err != nil {
+		return nil, errors.Join(err, t.cache.Close(), t.origin.Close())
+	}
+	if t.Tiered, err = chunkstore.New(chunkstore.Config{Cache: t.cache, Origin: measured}); err != nil {
 		return nil, errors.Join(err, t.cache.Close(), t.origin.Close())
 	}
 	return t, nil

@@ -28,6 +28,8 @@ const decrypted = 2
 // Opener opens volumes whose chunks come from a Source.
 type Opener struct {
 	Source chunk.Source
+	// Checked says that the source checks what it returns.
+	Checked bool
 }
 
 // Open implements blockfs.Opener.
@@ -49,7 +51,7 @@ func (o Opener) Open(ctx context.Context, raw json.RawMessage) (blockfs.Volume, 
 		return nil, err
 	}
 	extra := chunk.Extra(s.Extra)
-	v, err := volume.Open(m, keys, &extra, o.Source, volume.Options{Cached: decrypted})
+	v, err := volume.Open(m, keys, &extra, o.Source, volume.Options{Cached: decrypted, Checked: o.Checked})
 	if err != nil {
 		return nil, err
 	}
