@@ -122,14 +122,17 @@ func installClient(ctx context.Context, r runtimes.Recipe, tmp string) (root str
 			return "", err
 		}
 	}
-	if err := run(ctx, task, nil, "npm", "ci", "--ignore-scripts", "--no-bin-links", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"); err != nil {
+	err = run(ctx, task, nil, "npm", "ci", "--ignore-scripts", "--no-bin-links",
+		"--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error")
+	if err != nil {
 		return "", err
 	}
 	script := filepath.Join(tmp, "install.sh")
 	if err := os.WriteFile(script, installScript, 0o644); err != nil {
 		return "", err
 	}
-	return root, run(ctx, tmp, nil, "unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "sh", script, root)
+	return root, run(ctx, tmp, nil, "unshare", "--net", "--mount", "--propagation", "private",
+		"--pid", "--fork", "--kill-child", "sh", script, root)
 }
 
 // run runs a program; it ends with its children when ctx does, and when the

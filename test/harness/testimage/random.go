@@ -40,7 +40,7 @@ type randomImage struct {
 // read, in layers of some 64 to 128 MiB; the same arguments give the same image.
 func Incompressible(ctx context.Context, size, touched int64) (v1.Image, error) {
 	if size < minFile || touched < 0 || touched > size {
-		return nil, fmt.Errorf("an image of %d random bytes of which %d are read cannot be: it has at least %d, and reads no more than it has", size, touched, minFile)
+		return nil, fmt.Errorf("an image of %d random bytes, %d of them read: it must have at least %d, and no more can be read", size, touched, minFile)
 	}
 	return randomImage{Size: size, Touched: touched, Version: 1}.build(ctx)
 }
@@ -70,7 +70,7 @@ type randomFile struct {
 // files draws the sizes of files, which do not depend on the version. The
 // version n changes the file n-2, around and around.
 func (r randomImage) files() []randomFile {
-	draw := rand.New(rand.NewPCG(1, uint64(r.Size))) //nolint:gosec // data of a test, the same every time
+	draw := rand.New(rand.NewPCG(1, uint64(r.Size)))
 	var files []randomFile
 	for left := r.Size; left > 0; {
 		size := min(minFile+draw.Int64N(maxFile-minFile+1)>>20<<20, (left+minFile-1)>>20<<20)
