@@ -85,7 +85,7 @@ func nodeClient(ctx context.Context) ([]v1.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, err := cached(ctx, "node-client", key, func(ctx context.Context, tmp string) (v1.Image, error) {
+	img, err := cached(ctx, "aws-lambda-ric", key, func(ctx context.Context, tmp string) (v1.Image, error) {
 		root, err := installClient(ctx, r, tmp)
 		if err != nil {
 			return nil, err
