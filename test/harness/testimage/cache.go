@@ -34,18 +34,18 @@ func cacheDir() (string, error) {
 	return dir, os.MkdirAll(dir, 0o755)
 }
 
-// cached returns the image of a name and a key, and has it built first, with
+// cached returns the image of a name, without a dot, and a key, and has it built first, with
 // an empty directory for what is needed meanwhile, if it is not there.
 func cached(ctx context.Context, name, key string, build func(ctx context.Context, tmp string) (v1.Image, error)) (v1.Image, error) {
 	dir, err := cacheDir()
 	if err != nil {
 		return nil, err
 	}
-	place := filepath.Join(dir, name+"-"+key)
+	place := filepath.Join(dir, name+"."+key)
 	if img, err := load(place); !errors.Is(err, os.ErrNotExist) {
 		return img, err
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, name+".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	lock, err := os.OpenFile(filepath.Join(dir, ".lock-"+name), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
 	}
@@ -56,10 +56,10 @@ func cached(ctx context.Context, name, key string, build func(ctx context.Contex
 	if img, err := load(place); !errors.Is(err, os.ErrNotExist) {
 		return img, err // another has built it
 	}
-	if err := removeAll(filepath.Join(dir, ".build-"+name+"-*"), 0); err != nil { // of builds that were killed
+	if err := removeAll(filepath.Join(dir, ".build-"+name+".*"), 0); err != nil { // of builds that were killed
 		return nil, err
 	}
-	tmp, err := os.MkdirTemp(dir, ".build-"+name+"-")
+	tmp, err := os.MkdirTemp(dir, ".build-"+name+".")
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func cached(ctx context.Context, name, key string, build func(ctx context.Contex
 	if err := save(img, filepath.Join(tmp, "layout"), place); err != nil {
 		return nil, fmt.Errorf("keep image %s: %w", name, err)
 	}
-	if err := removeAll(filepath.Join(dir, name+"-*"), kept); err != nil {
+	if err := removeAll(filepath.Join(dir, name+".*"), kept); err != nil {
 		return nil, err
 	}
 	return load(place)

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 
@@ -80,7 +79,11 @@ var debianImage = sync.OnceValues(func() (v1.Image, error) {
 		if err != nil {
 			return nil, err
 		}
-		layer, err := treeLayer(root, func(entry) bool { return true })
+		found, err := scan(root, "")
+		if err != nil {
+			return nil, err
+		}
+		layer, err := treeLayer(found)
 		if err != nil {
 			return nil, err
 		}
@@ -88,11 +91,10 @@ var debianImage = sync.OnceValues(func() (v1.Image, error) {
 	})
 })
 
-// overDebian returns the Debian image with layers of what a recipe's tree has
-// besides: one of the system, one of what is below /usr/local. More are put
-// upon them by extra, which gets tmp. The key covers the recipe, the Debian
-// below, and more.
-func overDebian(ctx context.Context, name string, r runtimes.Recipe, more [][]byte, extra func(ctx context.Context, tmp string) ([]v1.Layer, error)) (v1.Image, error) {
+// overDebian returns the Debian image with two layers of what a recipe's tree
+// has besides: of the system, and of what is below /usr/local. The key covers
+// the Debian below, so that its layer is the one of all others.
+func overDebian(ctx context.Context, name string, r runtimes.Recipe) (v1.Image, error) {
 	base, err := debianImage()
 	if err != nil {
 		return nil, err
@@ -101,7 +103,7 @@ func overDebian(ctx context.Context, name string, r runtimes.Recipe, more [][]by
 	if err != nil {
 		return nil, err
 	}
-	key, err := recipeKey(r, append(slices.Clone(more), []byte(digest.String()))...)
+	key, err := recipeKey(r, []byte(digest.String()))
 	if err != nil {
 		return nil, err
 	}
@@ -114,20 +116,28 @@ func overDebian(ctx context.Context, name string, r runtimes.Recipe, more [][]by
 		if err != nil {
 			return nil, err
 		}
+		found, err := scan(root, "")
+		if err != nil {
+			return nil, err
+		}
+		var system, local []entry
+		for _, e := range found {
+			switch {
+			case e.same(below[e.name]):
+			case strings.HasPrefix(e.name, "usr/local/"):
+				local = append(local, e)
+			default:
+				system = append(system, e)
+			}
+		}
 		var layers []v1.Layer
-		for _, local := range []bool{false, true} {
-			layer, err := treeLayer(root, func(e entry) bool {
-				return below[e.name] != e && strings.HasPrefix(e.name, "usr/local/") == local
-			})
+		for _, part := range [][]entry{system, local} {
+			layer, err := treeLayer(part)
 			if err != nil {
 				return nil, err
 			}
 			layers = append(layers, layer)
 		}
-		upper, err := extra(ctx, tmp)
-		if err != nil {
-			return nil, err
-		}
-		return assemble(base, v1.Config{}, append(layers, upper...)...)
+		return assemble(base, v1.Config{}, layers...)
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,26 +71,39 @@ func filesLayer(files ...file) (v1.Layer, error) {
 	})
 }
 
-// treeLayer is a layer of what is in a directory of the machine, which must be
-// there for as long as the layer is read, as far as want has it. Everything
-// belongs to root and is of epoch.
-func treeLayer(dir string, want func(entry) bool) (v1.Layer, error) {
+// treeLayer is a layer of what scan has found. The tree must be there for as
+// long as the layer is read. Everything belongs to root and is of epoch.
+func treeLayer(found []entry) (v1.Layer, error) {
 	return newLayer(func(w *tar.Writer) error {
-		return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-			if err != nil {
+		for _, e := range found {
+			if err := e.write(w); err != nil {
 				return err
 			}
-			name, err := filepath.Rel(dir, p)
-			if err != nil || name == "." {
-				return err
-			}
-			e, err := treeEntry(p, name, d)
-			if err != nil || !want(e) {
-				return err
-			}
-			return e.write(w, p)
-		})
+		}
+		return nil
 	})
+}
+
+// scan lists what is below a directory of the machine, in the order of names,
+// but for the directories to skip; in a layer their names begin with prefix.
+func scan(dir, prefix string, skip ...string) ([]entry, error) {
+	var found []entry
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || p == dir {
+			return err
+		}
+		name, err := filepath.Rel(dir, p)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(skip, name) {
+			return fs.SkipDir
+		}
+		e, err := treeEntry(p, path.Join(prefix, name), d)
+		found = append(found, e)
+		return err
+	})
+	return found, err
 }
 
 // entry is one thing in a tree or a layer.
@@ -101,6 +115,14 @@ type entry struct {
 	size int64
 	// sum is the SHA-256 of a file's content.
 	sum string
+	// path is where the content is, for an entry of a tree.
+	path string
+}
+
+// same says whether two entries of one name need not be told apart.
+func (e entry) same(other entry) bool {
+	e.path, other.path = "", ""
+	return e == other
 }
 
 func treeEntry(p, name string, d fs.DirEntry) (entry, error) {
@@ -112,7 +134,7 @@ func treeEntry(p, name string, d fs.DirEntry) (entry, error) {
 	if err != nil {
 		return entry{}, err
 	}
-	e := entry{name: name, mode: header.Mode, kind: header.Typeflag}
+	e := entry{name: name, mode: header.Mode, kind: header.Typeflag, path: p}
 	switch e.kind {
 	case tar.TypeDir:
 		return e, nil
@@ -137,8 +159,8 @@ func digest(r io.Reader) (sum string, size int64, err error) {
 	return string(h.Sum(nil)), size, err
 }
 
-// write writes an entry, whose content is at p.
-func (e entry) write(w *tar.Writer, p string) error {
+// write writes an entry of a tree.
+func (e entry) write(w *tar.Writer) error {
 	header := &tar.Header{Typeflag: e.kind, Name: e.name, Linkname: e.link, Mode: e.mode, Size: e.size, ModTime: epoch}
 	if e.kind == tar.TypeDir {
 		header.Name += "/"
@@ -146,7 +168,7 @@ func (e entry) write(w *tar.Writer, p string) error {
 	if err := w.WriteHeader(header); err != nil || e.kind != tar.TypeReg {
 		return err
 	}
-	content, err := os.Open(p)
+	content, err := os.Open(e.path)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -59,46 +59,59 @@ func compilerRecipe() runtimes.Recipe {
 	return r
 }
 
-// client is where npm installs the client.
-const client = "var/task/node_modules/aws-lambda-ric"
+// clientDir is where npm installs the client.
+const clientDir = "var/task/node_modules/aws-lambda-ric"
 
 // Node is an image of a Node.js function: five layers.
 func Node(t testing.TB) v1.Image {
 	t.Helper()
-	compiler := compilerRecipe()
-	compilerKey, err := recipeKey(compiler, packageJSON, packageLock, installScript)
+	base, err := overDebian(t.Context(), "node", nodeRecipe())
 	if err != nil {
 		t.Fatal(err)
 	}
-	base, err := overDebian(t.Context(), "node", nodeRecipe(), [][]byte{[]byte(compilerKey)}, func(ctx context.Context, tmp string) ([]v1.Layer, error) {
-		root, err := installClient(ctx, compiler, filepath.Join(tmp, "compiler"))
+	client, err := nodeClient(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return application(t, base, file{"var/task/app.mjs", 0o644, appMjs}, client, "/usr/local/bin/node", "/"+clientDir+"/bin/index.mjs")
+}
+
+// nodeClient is the layer with the installed client. It has a place of its own
+// in the cache: compiling it takes minutes, and no change of Debian's base
+// images is a reason to do so again.
+func nodeClient(ctx context.Context) ([]v1.Layer, error) {
+	r := compilerRecipe()
+	key, err := recipeKey(r, packageJSON, packageLock, installScript)
+	if err != nil {
+		return nil, err
+	}
+	img, err := cached(ctx, "aws-lambda-ric", key, func(ctx context.Context, tmp string) (v1.Image, error) {
+		root, err := installClient(ctx, r, tmp)
 		if err != nil {
 			return nil, err
 		}
-		layer, err := treeLayer(root, func(e entry) bool {
-			// What only the compiler needed stays behind, as it does in
-			// an image that is built in stages.
-			below, ok := strings.CutPrefix(e.name, client)
-			for _, source := range []string{"/deps", "/build", "/node-addon-api"} {
-				ok = ok && !strings.HasPrefix(below, source)
-			}
-			return ok || e.name == filepath.Dir(client)
-		})
-		return []v1.Layer{layer}, err
+		// What only the compiler needed stays behind, as it does in an image
+		// that is built in stages.
+		found, err := scan(filepath.Join(root, clientDir), clientDir, "deps", "build", "node-addon-api")
+		if err != nil {
+			return nil, err
+		}
+		layer, err := treeLayer(found)
+		if err != nil {
+			return nil, err
+		}
+		return assemble(scratch(), v1.Config{}, layer)
 	})
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	return application(t, base, file{"var/task/app.mjs", 0o644, appMjs}, "/usr/local/bin/node", "/"+client+"/bin/index.mjs")
+	return img.Layers()
 }
 
 // installClient installs the client and what it is compiled with in a root of
 // its own: what comes from the network is fetched with the machine's npm and
 // checked against the lock file; what is then run of it has no network.
 func installClient(ctx context.Context, r runtimes.Recipe, tmp string) (root string, err error) {
-	if err := os.Mkdir(tmp, 0o755); err != nil {
-		return "", err
-	}
 	root, err = makeTree(ctx, r, tmp)
 	if err != nil {
 		return "", err
@@ -109,24 +122,31 @@ func installClient(ctx context.Context, r runtimes.Recipe, tmp string) (root str
 			return "", err
 		}
 	}
-	if err := run(ctx, task, nil, "npm", "ci", "--ignore-scripts", "--no-bin-links", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"); err != nil {
+	err = run(ctx, task, nil, "npm", "ci", "--ignore-scripts", "--no-bin-links",
+		"--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error")
+	if err != nil {
 		return "", err
 	}
 	script := filepath.Join(tmp, "install.sh")
 	if err := os.WriteFile(script, installScript, 0o644); err != nil {
 		return "", err
 	}
-	return root, run(ctx, tmp, nil, "unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "sh", script, root)
+	return root, run(ctx, tmp, nil, "unshare", "--net", "--mount", "--propagation", "private",
+		"--pid", "--fork", "--kill-child", "sh", script, root)
 }
 
-// run runs a program; it ends, with its children, when ctx does. An error has
+// run runs a program; it ends with its children when ctx does, and when the
+// test is killed. An error has
 // the end of what it said.
 func run(ctx context.Context, dir string, env []string, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 10 * time.Second
+	// The signal comes when the thread that started the process ends.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s: %w; it said:\n%s", name, err, bytes.TrimSpace(out[max(0, len(out)-4096):]))

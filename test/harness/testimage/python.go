@@ -1,7 +1,6 @@
 package testimage
 
 import (
-	"context"
 	_ "embed"
 	"slices"
 	"testing"
@@ -38,16 +37,15 @@ func pythonRecipe() runtimes.Recipe {
 // Python is an image of a Python function: four layers.
 func Python(t testing.TB) v1.Image {
 	t.Helper()
-	none := func(context.Context, string) ([]v1.Layer, error) { return nil, nil }
-	base, err := overDebian(t.Context(), "python", pythonRecipe(), nil, none)
+	base, err := overDebian(t.Context(), "python", pythonRecipe())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return application(t, base, file{"var/task/app.py", 0o644, appPy}, "/usr/bin/python3", "-m", "awslambdaric")
+	return application(t, base, file{"var/task/app.py", 0o644, appPy}, nil, "/usr/bin/python3", "-m", "awslambdaric")
 }
 
-// application puts the function upon its runtime.
-func application(t testing.TB, base v1.Image, app file, entryPoint ...string) v1.Image {
+// application puts a function upon its runtime, with other layers between.
+func application(t testing.TB, base v1.Image, app file, between []v1.Layer, entryPoint ...string) v1.Image {
 	t.Helper()
 	layer, err := filesLayer(app)
 	if err != nil {
@@ -55,7 +53,7 @@ func application(t testing.TB, base v1.Image, app file, entryPoint ...string) v1
 	}
 	img, err := assemble(base, config(v1.Config{
 		Entrypoint: entryPoint, Cmd: []string{"app.handler"}, WorkingDir: "/var/task", Env: []string{"LAMBDA_TASK_ROOT=/var/task"},
-	}), layer)
+	}), append(between, layer)...)
 	if err != nil {
 		t.Fatal(err)
 	}
