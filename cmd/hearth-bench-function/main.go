@@ -22,7 +22,9 @@ func main() {
 		log.Fatal(err)
 	}
 	lambda.Start(func(_ context.Context, event json.RawMessage) (json.RawMessage, error) {
-		var wait struct{ HoldMs int64 }
+		var wait struct {
+			HoldMs int64 `json:"holdMs"`
+		}
 		if json.Unmarshal(event, &wait) == nil { // others are events, too
 			time.Sleep(time.Duration(wait.HoldMs) * time.Millisecond)
 		}

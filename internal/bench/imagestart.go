@@ -114,7 +114,7 @@ func (b *storageBed) crowd(ctx context.Context) (_ *Crowd, err error) {
 	if err := b.restart(ctx, b.o.Delay); err != nil {
 		return nil, err
 	}
-	t, err := b.target(ctx, "large", []byte(`{"HoldMs":5000}`)) // that few are served by another's environment
+	t, err := b.target(ctx, "large", []byte(`{"holdMs":5000}`)) // that few are served by another's environment
 	if err != nil {
 		return nil, err
 	}

@@ -116,7 +116,7 @@ func (b *storageBed) cached(device, dir, chunks string) (c Cached, err error) {
 	} {
 		err = errors.Join(err, eachFile(path, func(f *os.File, _ int64) error {
 			var stat unix.Cachestat_t
-			if err := unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{}, &stat, 0); err != nil { //nolint:gosec // a descriptor
+			if err := unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{}, &stat, 0); err != nil {
 				return fmt.Errorf("bench: cachestat, which Linux has since 6.5: %w", err)
 			}
 			*into += int64(stat.Cache) * int64(os.Getpagesize()) //nolint:gosec // pages of memory
@@ -156,7 +156,7 @@ func copyDevice(device, file string) (err error) {
 	if _, err := io.Copy(out, bufio.NewReaderSize(in, 1<<20)); err != nil {
 		return err
 	}
-	if err := unix.Fadvise(int(in.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil { //nolint:gosec // a descriptor
+	if err := unix.Fadvise(int(in.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
 		return err
 	}
 	return out.Sync()
@@ -186,7 +186,7 @@ func eachFile(path string, do func(f *os.File, size int64) error) error {
 // forgetFiles has the kernel drop what it has of files.
 func forgetFiles(path string) error {
 	return eachFile(path, func(f *os.File, _ int64) error {
-		return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) //nolint:gosec // a descriptor
+		return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 	})
 }
 

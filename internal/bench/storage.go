@@ -125,7 +125,7 @@ func buildApart(ctx context.Context, mb int) (*Built, error) {
 		return nil, err
 	}
 	var stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, self, "bench", "storage", "--build", fmt.Sprint(mb)) //nolint:gosec // this program
+	cmd := exec.CommandContext(ctx, self, "bench", "storage", "--build", fmt.Sprint(mb))
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
