@@ -30,9 +30,8 @@ func VariableNames() []string {
 	return []string{"AWS_LAMBDA_FUNCTION_NAME", "LAMBDA_TASK_ROOT", "AWS_REGION", Greeting}
 }
 
-// FilePaths are the files that an Answer reports: GoOnDebian's upper layers
-// remove and change the first two.
-func FilePaths() []string { return []string{RemovedFile, ChangedFile} }
+// FilePaths are the files that an Answer reports.
+func FilePaths() []string { return []string{RemovedFile, ChangedFile, HiddenFile} }
 
 // Greeting is a variable of the images' own.
 const Greeting = "TESTIMAGE_GREETING"
@@ -40,12 +39,13 @@ const Greeting = "TESTIMAGE_GREETING"
 // GreetingText is the value that the images set it to.
 const GreetingText = "hello from the image"
 
-// Files of GoOnDebian: the first is hidden by a whiteout, the directory's
-// former content by an opaque one, and the second was "old" in a lower layer
-// and is ChangedText.
+// Files of a lower layer of GoOnDebian, where their content is "old". A layer
+// above removes the first by a whiteout, and the last with all else in its
+// directory by an opaque whiteout; the other is ChangedText there.
 const (
 	RemovedFile = "/etc/testimage/removed"
 	ChangedFile = "/etc/testimage/changed"
+	HiddenFile  = "/usr/local/share/hidden/file"
 	ChangedText = "new"
 )
 

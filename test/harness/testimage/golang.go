@@ -72,7 +72,7 @@ func GoOnDebian(t testing.TB) v1.Image {
 	for _, files := range [][]file{
 		{
 			{"etc/testimage/", 0o755, nil}, {RemovedFile[1:], 0o644, []byte("old")}, {ChangedFile[1:], 0o644, []byte("old")},
-			{"usr/local/share/hidden/", 0o755, nil}, {"usr/local/share/hidden/file", 0o644, []byte("old")},
+			{"usr/local/share/hidden/", 0o755, nil}, {HiddenFile[1:], 0o644, []byte("old")},
 		},
 		{
 			{"etc/testimage/.wh." + filepath.Base(RemovedFile), 0o644, nil}, {ChangedFile[1:], 0o644, []byte(ChangedText)},

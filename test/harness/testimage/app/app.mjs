@@ -2,7 +2,7 @@
 import fs from "node:fs";
 
 const variables = ["AWS_LAMBDA_FUNCTION_NAME", "LAMBDA_TASK_ROOT", "AWS_REGION", "TESTIMAGE_GREETING"];
-const files = ["/etc/testimage/removed", "/etc/testimage/changed"];
+const files = ["/etc/testimage/removed", "/etc/testimage/changed", "/usr/local/share/hidden/file"];
 
 function writable() {
   try {

@@ -3,7 +3,7 @@ import os
 import sys
 
 VARIABLES = ("AWS_LAMBDA_FUNCTION_NAME", "LAMBDA_TASK_ROOT", "AWS_REGION", "TESTIMAGE_GREETING")
-FILES = ("/etc/testimage/removed", "/etc/testimage/changed")
+FILES = ("/etc/testimage/removed", "/etc/testimage/changed", "/usr/local/share/hidden/file")
 
 
 def writable():

@@ -40,7 +40,7 @@ func handle(_ context.Context, event json.RawMessage) (answer, error) {
 			a.Env[name] = value
 		}
 	}
-	for _, path := range []string{"/etc/testimage/removed", "/etc/testimage/changed"} {
+	for _, path := range []string{"/etc/testimage/removed", "/etc/testimage/changed", "/usr/local/share/hidden/file"} {
 		if text, err := os.ReadFile(path); err == nil {
 			a.Files[path] = string(text)
 		}
