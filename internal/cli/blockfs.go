@@ -37,7 +37,8 @@ func (a *app) blockfs() *cobra.Command {
 			}
 			defer source.close()
 			return blockfs.Run(cmd.Context(), blockfs.Config{
-				Dir: dir, Opener: volumefs.Opener{Source: source, Checked: true}, Build: build, Counters: func() any { return source.Stats() }, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+				Dir: dir, Opener: volumefs.Opener{Source: source, Checked: true}, Build: build,
+				Counters: func() any { return source.Stats() }, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 			}, ready)
 		},
 	}
