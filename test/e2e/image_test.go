@@ -248,7 +248,7 @@ func TestBadImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusUnauthorized || answer.Header.Get("Www-Authenticate") == "" {
+	if answer.StatusCode != http.StatusUnauthorized || answer.Header.Get("WWW-Authenticate") == "" {
 		t.Errorf("%s", answer.Status)
 	}
 }
