@@ -25,6 +25,10 @@ type codeCache struct {
 	log    *slog.Logger
 	spare  int // mounts that nobody uses and that are kept
 
+	// ctx ends with the worker; making are the mounts that are being made.
+	ctx    context.Context
+	making sync.WaitGroup
+
 	mu      sync.Mutex
 	entries map[string]*codeEntry // by objects
 }
@@ -49,8 +53,9 @@ type codeEntry struct {
 	gone bool
 }
 
-func newCodeCache(cfg *Config) *codeCache {
+func newCodeCache(ctx context.Context, cfg *Config) *codeCache {
 	return &codeCache{
+		ctx: ctx,
 		dir: filepath.Join(cfg.Dir, "code"), code: cfg.Code, mounts: cfg.Volumes, spare: cfg.SpareMounts, log: cfg.Log,
 		entries: make(map[string]*codeEntry),
 	}
@@ -88,7 +93,7 @@ func (c *codeCache) acquire(ctx context.Context, refs []CodeRef) (*codeEntry, er
 	var over []*codeEntry
 	if e != nil && e.lost() {
 		c.take(e) // and have another
-		if e.refs == 0 {
+		if e.unused() {
 			over = append(over, e)
 		}
 		e = nil
@@ -102,20 +107,38 @@ func (c *codeCache) acquire(ctx context.Context, refs []CodeRef) (*codeEntry, er
 	e.refs++
 	c.mu.Unlock()
 
-	if err := c.unmountAll(over); err != nil {
-		c.log.LogAttrs(ctx, slog.LevelError, "worker: a lost volume is not unmounted", slog.Any("error", err))
-	}
+	c.unmountLogged(over...)
 	if first {
-		// Others wait for this mount: one caller's leaving must not fail it.
-		e.err = c.make(context.WithoutCancel(ctx), e, refs)
-		close(e.ready)
+		// Others wait for this mount: one caller's leaving must not fail it. It
+		// can take minutes, if the volume is to be built.
+		c.making.Go(func() {
+			e.err = c.make(c.ctx, e, refs)
+			c.made(e)
+		})
 	}
-	<-e.ready
+	select {
+	case <-e.ready:
+	case <-ctx.Done():
+		return nil, errors.Join(context.Cause(ctx), c.release(e))
+	}
 	if e.err != nil {
-		c.forget(e) // the next caller tries again
 		return nil, errors.Join(e.err, c.release(e))
 	}
 	return e, nil
+}
+
+// made tells those who wait that a mount is there, or has failed.
+func (c *codeCache) made(e *codeEntry) {
+	c.mu.Lock()
+	if e.err != nil {
+		c.take(e) // the next caller tries again
+	}
+	close(e.ready)
+	nobodys := e.gone && e.refs == 0
+	c.mu.Unlock()
+	if nobodys {
+		c.unmountLogged(e)
+	}
 }
 
 func (c *codeCache) make(ctx context.Context, e *codeEntry, refs []CodeRef) (err error) {
@@ -160,6 +183,17 @@ func (e *codeEntry) whenLost() <-chan struct{} {
 	return e.volume.Lost()
 }
 
+// unused says whether an entry can be unmounted. One that is being made is
+// left to who makes it. The caller holds the cache's lock.
+func (e *codeEntry) unused() bool {
+	select {
+	case <-e.ready:
+		return e.refs == 0
+	default:
+		return false
+	}
+}
+
 // lost says whether a mount that has been made cannot be read any more.
 func (e *codeEntry) lost() bool {
 	select {
@@ -188,13 +222,8 @@ func (c *codeCache) started(ctx context.Context, e *codeEntry) {
 	}
 }
 
-// forget takes an entry out of the cache, for those who come from now on.
-func (c *codeCache) forget(e *codeEntry) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.take(e)
-}
-
+// take takes an entry out of the cache, for those who come from now on. The
+// caller holds the lock.
 func (c *codeCache) take(e *codeEntry) {
 	e.gone = true
 	if c.entries[e.key] == e {
@@ -208,7 +237,7 @@ func (c *codeCache) release(e *codeEntry) error {
 	e.refs--
 	e.used = time.Now()
 	var over []*codeEntry
-	if e.refs == 0 && e.gone {
+	if e.gone && e.unused() {
 		over = append(over, e)
 	}
 	over = append(over, c.trim()...)
@@ -231,7 +260,7 @@ func (c *codeCache) trim() (over []*codeEntry) {
 		unused := 0
 		var oldest *codeEntry
 		for _, e := range c.entries {
-			if e.refs > 0 {
+			if !e.unused() {
 				continue
 			}
 			unused++
@@ -244,6 +273,13 @@ func (c *codeCache) trim() (over []*codeEntry) {
 		}
 		c.take(oldest)
 		over = append(over, oldest)
+	}
+}
+
+// unmountLogged is unmountAll where nobody can be told.
+func (c *codeCache) unmountLogged(all ...*codeEntry) {
+	if err := c.unmountAll(all); err != nil {
+		c.log.LogAttrs(c.ctx, slog.LevelError, "worker: a volume is not unmounted", slog.Any("error", err))
 	}
 }
 
@@ -274,7 +310,7 @@ func (c *codeCache) renew() error {
 	var unused []*codeEntry
 	for _, e := range c.entries {
 		c.take(e)
-		if e.refs == 0 {
+		if e.unused() {
 			unused = append(unused, e)
 		}
 	}
@@ -282,8 +318,9 @@ func (c *codeCache) renew() error {
 	return c.unmountAll(unused)
 }
 
-// close unmounts everything; no environment is left.
+// close unmounts everything; no environment is left, and the context has ended.
 func (c *codeCache) close() error {
+	c.making.Wait()
 	c.mu.Lock()
 	c.spare = 0
 	c.mu.Unlock()

@@ -24,6 +24,7 @@ type shelves struct {
 	started []string
 	fail    error
 	lost    chan struct{}
+	slow    chan struct{} // if not nil, volumes come when it is closed
 }
 
 type shelved struct {
@@ -33,6 +34,9 @@ type shelved struct {
 }
 
 func (s *shelves) Open(_ context.Context, ref CodeRef) (Volume, error) {
+	if s.slow != nil {
+		<-s.slow
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {
@@ -104,7 +108,7 @@ func newCode(t *testing.T, spare int) (*codeCache, *shelves) {
 	if err := os.Mkdir(filepath.Join(cfg.Dir, "code"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	c := newCodeCache(cfg)
+	c := newCodeCache(t.Context(), cfg)
 	t.Cleanup(func() {
 		if err := c.close(); err != nil {
 			t.Error(err)
@@ -207,6 +211,46 @@ func TestCodeThatCannotBeHad(t *testing.T) {
 	}
 	s.fail = nil
 	mustRelease(t, c, mustAcquire(t, c, "a"))
+}
+
+// TestImpatientCaller leaves while the volume is being made.
+func TestImpatientCaller(t *testing.T) {
+	c, s := newCode(t, 10)
+	s.slow = make(chan struct{})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	gone := errors.New("gone")
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := c.acquire(ctx, refs("a")); !errors.Is(err, gone) {
+			t.Errorf("got %v, want that it left", err)
+		}
+	})
+	cancel(gone)
+	wg.Wait()
+	close(s.slow)
+	mustRelease(t, c, mustAcquire(t, c, "a"))
+	if s.opened != 1 {
+		t.Errorf("opened %d times, want once for both", s.opened)
+	}
+}
+
+// TestRenewedWhileMade: what nobody wants any more when it is there goes at once.
+func TestRenewedWhileMade(t *testing.T) {
+	c, s := newCode(t, 10)
+	s.slow = make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.acquire(ctx, refs("a")); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if err := c.renew(); err != nil {
+		t.Error(err)
+	}
+	close(s.slow)
+	c.making.Wait()
+	if got := s.mounted(); len(got) > 0 || s.open > 0 {
+		t.Errorf("mounted %q, %d open", got, s.open)
+	}
 }
 
 // TestLostCodeIsMountedAnew loses the process that shows volumes.

@@ -39,12 +39,13 @@ func New(cfg Config) (*Worker, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	w := &Worker{cfg: cfg, code: newCodeCache(&cfg), boots: make(chan struct{}, cfg.Boots)}
+	w := &Worker{cfg: cfg, boots: make(chan struct{}, cfg.Boots)}
 	w.pool = newPool(w)
 	if cfg.API != nil {
 		w.endpoint = newEndpoint(cfg.API, cfg.Log)
 	}
 	w.ctx, w.cancel = context.WithCancelCause(context.Background())
+	w.code = newCodeCache(w.ctx, &cfg)
 	return w, nil
 }
 
