@@ -185,6 +185,9 @@ func (e *env) init(ctx context.Context, started *environment.Started) error {
 			return fmt.Errorf("worker: init: %w", err)
 		}
 	}
+	if rep.Status != controlstream.StatusSuccess && e.lostCode() {
+		return errCodeLost // it is not the function's fault
+	}
 	started.Init = time.Since(clock)
 	if rep.Status == controlstream.StatusSuccess {
 		e.initTime = rep.Duration
@@ -197,6 +200,19 @@ func (e *env) init(ctx context.Context, started *environment.Started) error {
 		return fmt.Errorf("worker: set the CPU limit: %w", err)
 	}
 	return nil
+}
+
+// errCodeLost is why a start fails in whose course blockfs has died.
+var errCodeLost = errors.New("worker: init: the code could not be read, as the process that shows it has ended; the next start has it again")
+
+// lostCode says whether what the environment runs from cannot be read any more.
+func (e *env) lostCode() bool {
+	for _, code := range []*codeEntry{e.root, e.code, e.layers} {
+		if code != nil && code.lost() {
+			return true
+		}
+	}
+	return false
 }
 
 // diedInInit tells how a sandbox ended that died while it initialised, if the
