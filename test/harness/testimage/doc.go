@@ -31,7 +31,7 @@
 //     "testimages" below the directory of the managed runtimes' images, under a
 //     hash of what it is made of. What is there is whole: it got its name when it
 //     was finished. One process builds at a time; the others wait.
-//  4. No layer is ever in memory as a whole.
+//  4. Layers of Debian and of random data are never in memory as a whole.
 //
 // Building needs root, for chroot and for the owners of files, and what
 // scripts/deps installs. A test fails, with what the tool said, where these or

@@ -10,7 +10,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -31,26 +30,27 @@ func compile(ctx context.Context, command string) ([]byte, error) {
 	return os.ReadFile(out)
 }
 
-var handler = sync.OnceValues(func() ([]byte, error) { return compile(context.Background(), "handler") })
-
-// handlerFile is the Go function, at name.
-func handlerFile(t testing.TB, name string) file {
-	t.Helper()
-	binary, err := handler()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return file{name, 0o755, binary}
+// programLayer returns a function that makes, once, a layer of a command and
+// other files.
+func programLayer(media types.MediaType, command, name string, more ...file) func() (v1.Layer, error) {
+	return sync.OnceValues(func() (v1.Layer, error) {
+		binary, err := compile(context.Background(), command)
+		if err != nil {
+			return nil, err
+		}
+		return filesLayer(media, append([]file{{name, 0o755, binary}}, more...)...)
+	})
 }
+
+var (
+	goLayer         = programLayer(types.DockerLayer, "handler", "handler")
+	goOnDebianLayer = programLayer(types.OCILayer, "handler", "usr/local/bin/handler")
+)
 
 // Go is an image of a Go function and nothing else, in Docker's format.
 func Go(t testing.TB) v1.Image {
 	t.Helper()
-	layer, err := filesLayer(handlerFile(t, "handler"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	layer, err = tarball.LayerFromOpener(layer.Compressed, tarball.WithMediaType(types.DockerLayer))
+	layer, err := goLayer()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,17 +78,20 @@ func GoOnDebian(t testing.TB) v1.Image {
 			{"etc/testimage/.wh." + filepath.Base(RemovedFile), 0o644, nil}, {ChangedFile[1:], 0o644, []byte(ChangedText)},
 			{"usr/local/share/hidden/.wh..wh..opq", 0o644, nil},
 		},
-		{handlerFile(t, "usr/local/bin/handler")},
 	} {
-		layer, err := filesLayer(files...)
+		layer, err := filesLayer(types.OCILayer, files...)
 		if err != nil {
 			t.Fatal(err)
 		}
 		layers = append(layers, layer)
 	}
+	program, err := goOnDebianLayer()
+	if err != nil {
+		t.Fatal(err)
+	}
 	img, err := assemble(base, config(v1.Config{
 		Entrypoint: []string{"handler"}, Cmd: []string{"from-cmd"}, WorkingDir: "/var/task", Env: []string{"LAMBDA_TASK_ROOT=/var/task"},
-	}), layers...)
+	}), append(layers, program)...)
 	if err != nil {
 		t.Fatal(err)
 	}

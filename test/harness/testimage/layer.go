@@ -52,8 +52,9 @@ type file struct {
 	content []byte
 }
 
-// filesLayer is a layer of small files, in their order.
-func filesLayer(files ...file) (v1.Layer, error) {
+// filesLayer is a layer of small files, in their order. It is packed once, and
+// stays in memory as they do.
+func filesLayer(media types.MediaType, files ...file) (v1.Layer, error) {
 	return newLayer(func(w *tar.Writer) error {
 		for _, f := range files {
 			header := &tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: f.mode, Size: int64(len(f.content)), ModTime: epoch}
@@ -68,7 +69,7 @@ func filesLayer(files ...file) (v1.Layer, error) {
 			}
 		}
 		return nil
-	})
+	}, tarball.WithMediaType(media), tarball.WithCompressedCaching)
 }
 
 // treeLayer is a layer of what scan has found. The tree must be there for as

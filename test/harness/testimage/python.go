@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"hearth/runtimes"
 )
@@ -47,7 +48,7 @@ func Python(t testing.TB) v1.Image {
 // application puts a function upon its runtime, with other layers between.
 func application(t testing.TB, base v1.Image, app file, between []v1.Layer, entryPoint ...string) v1.Image {
 	t.Helper()
-	layer, err := filesLayer(app)
+	layer, err := filesLayer(types.OCILayer, app)
 	if err != nil {
 		t.Fatal(err)
 	}

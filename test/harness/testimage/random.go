@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"hearth/test/harness/testimage/keystream"
 )
@@ -83,14 +83,10 @@ func (r randomImage) files() []randomFile {
 	return files
 }
 
-var toucher = sync.OnceValues(func() ([]byte, error) { return compile(context.Background(), "toucher") })
+var toucherLayer = programLayer(types.OCILayer, "toucher", "toucher", file{"data/", 0o755, nil})
 
 func (r randomImage) build(ctx context.Context) (v1.Image, error) {
-	binary, err := toucher()
-	if err != nil {
-		return nil, err
-	}
-	program, err := filesLayer(file{"toucher", 0o755, binary}, file{"data/", 0o755, nil})
+	program, err := toucherLayer()
 	if err != nil {
 		return nil, err
 	}
