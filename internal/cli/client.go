@@ -104,6 +104,20 @@ func (a *app) postPatiently(ctx context.Context, service string, header http.Hea
 	return &answer{resp.StatusCode, resp.Status, resp.Header, got}, errors.Join(err, resp.Body.Close())
 }
 
+// operate has the running Hearth do one of its operator's operations.
+func (a *app) operate(ctx context.Context, operation string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	header := http.Header{"Content-Type": {"application/x-amz-json-1.1"}, "X-Amz-Target": {"Hearth." + operation}}
+	resp, err := a.postPatiently(ctx, "hearth", header, body)
+	if err != nil {
+		return err
+	}
+	return resp.decodeJSON(out)
+}
+
 // decodeJSON reads an answer in AWS's JSON protocol 1.1: a result, or an error.
 func (a *answer) decodeJSON(out any) error {
 	if a.code == http.StatusOK {

@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,17 +30,8 @@ known, --go-on has the roots expire once more.`,
   hearth gc --rotate`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			body, err := json.Marshal(o)
-			if err != nil {
-				return err
-			}
-			header := http.Header{"Content-Type": {"application/x-amz-json-1.1"}, "X-Amz-Target": {"Hearth.CollectGarbage"}}
-			resp, err := a.postPatiently(cmd.Context(), "hearth", header, body)
-			if err != nil {
-				return err
-			}
 			var r garbage.Report
-			if err := resp.decodeJSON(&r); err != nil {
+			if err := a.operate(cmd.Context(), "CollectGarbage", o, &r); err != nil {
 				return err
 			}
 			return a.printGarbage(cmd, &r)

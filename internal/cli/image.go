@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"strconv"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -15,14 +17,16 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/spf13/cobra"
+
+	"hearth/internal/cluster"
 )
 
 func (a *app) image() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "image",
-		Short: "Bring container images to Hearth",
+		Short: "Bring container images to Hearth, and see how they are stored",
 	}
-	cmd.AddCommand(a.pushImage())
+	cmd.AddCommand(a.pushImage(), a.inspectImage())
 	return cmd
 }
 
@@ -55,6 +59,34 @@ and the one for the function's architecture is used.`,
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), ref.Name())
 			return nil
+		},
+	}
+}
+
+func (a *app) inspectImage() *cobra.Command {
+	return &cobra.Command{
+		Use:   "inspect FUNCTION[:VERSION]",
+		Short: "Show how a function's code, layers and runtime are stored",
+		Long: `Shows each volume that a function is made of: its size, how many chunks it has,
+how many different ones of them are stored, and how many are fetched ahead of a
+start, as earlier starts have taught.`,
+		Example: `  hearth image inspect app
+  hearth image inspect app:3 -o json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			function, version, _ := strings.Cut(args[0], ":")
+			var all []cluster.Inspected
+			if err := a.operate(cmd.Context(), "InspectFunction", cluster.InspectRequest{FunctionName: function, Qualifier: version}, &all); err != nil {
+				return err
+			}
+			var rows [][]string
+			for _, v := range all {
+				rows = append(rows, []string{
+					v.Kind, v.Name, fmt.Sprintf("%.1f MB", float64(v.Size)/(1<<20)), strconv.Itoa(v.Chunks), strconv.Itoa(v.Unique),
+					fmt.Sprintf("%d (%d starts)", v.Profile, v.Recordings),
+				})
+			}
+			return a.print(cmd, all, []string{"KIND", "NAME", "SIZE", "CHUNKS", "UNIQUE", "FETCHED AHEAD"}, rows)
 		},
 	}
 }

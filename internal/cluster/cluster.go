@@ -345,7 +345,7 @@ func (h *Hearth) serve(listener net.Listener) error {
 		Runtimes: h.runtimes.Names(), RuntimeVersion: h.runtimeVersion,
 		Concurrency: h.cfg.AccountConcurrency, Log: h.cfg.Log,
 		Operator: api.Operator{Authorize: h.people.AuthorizeOperator, Operations: map[string]func(context.Context, []byte) (any, error){
-			"CollectGarbage": h.collectNow,
+			"CollectGarbage": h.collectNow, "InspectFunction": h.inspect,
 		}},
 	})
 	if err != nil {

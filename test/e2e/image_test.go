@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
@@ -172,6 +173,35 @@ func TestImageConfig(t *testing.T) {
 	}
 	if a := f.asks(t, `{}`); a.Cwd == "/usr" {
 		t.Errorf("in %s", a.Cwd)
+	}
+}
+
+// TestImageCommands brings an OCI layout to Hearth without docker, and looks how
+// it is stored.
+func TestImageCommands(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path, err := layout.Write(dir, empty.Index)
+	if err == nil {
+		err = path.AppendImage(testimage.Go(t))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	uri := strings.TrimSpace(hearth(t, shared, "image", "push", dir, "commands/app:v1"))
+	f := deployImage(t, uri)
+	f.asks(t, `{}`)
+	var volumes []struct {
+		Kind, Name     string
+		Chunks, Unique int
+		Size           int64
+	}
+	if err := json.Unmarshal([]byte(hearth(t, shared, "image", "inspect", f.name, "-o", "json")), &volumes); err != nil {
+		t.Fatal(err)
+	}
+	if len(volumes) != 1 || volumes[0].Kind != "code" || !strings.Contains(volumes[0].Name, "/commands/app@sha256:") ||
+		volumes[0].Unique < 1 || volumes[0].Chunks < volumes[0].Unique || volumes[0].Size < 1<<20 {
+		t.Errorf("%+v", volumes)
 	}
 }
 
