@@ -1,24 +1,25 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/spf13/cobra"
 
 	"hearth/internal/cluster"
+	"hearth/internal/ociimage"
 )
 
 func (a *app) image() *cobra.Command {
@@ -31,12 +32,12 @@ func (a *app) image() *cobra.Command {
 }
 
 func (a *app) pushImage() *cobra.Command {
-	return &cobra.Command{
+	var q ociimage.LocalRequest
+	cmd := &cobra.Command{
 		Use:   "push PATH NAME[:TAG]",
 		Short: "Push an image that lies on this machine to Hearth's registry",
-		Long: `Pushes an OCI layout (a directory) or an archive of docker save, and prints the
-ImageUri to make functions of. Of a layout with several images, all are pushed,
-and the one for the function's architecture is used.`,
+		Long: `Pushes an image of an OCI layout (a directory, or a tar of one) or of an archive
+of docker save, and prints the ImageUri to make functions of.`,
 		Example: `  hearth image push build/image team/app:v1
   docker save -o app.tar app && hearth image push app.tar team/app:v1`,
 		Args: cobra.ExactArgs(2),
@@ -53,14 +54,18 @@ and the one for the function's architecture is used.`,
 			if err != nil {
 				return fmt.Errorf("%q is no NAME[:TAG] of an image: %w", args[1], err)
 			}
+			q.Path = args[0]
 			login := &authn.Basic{Username: to.creds.AccessKeyID, Password: to.creds.SecretAccessKey}
-			if err := push(cmd.Context(), cmd.ErrOrStderr(), args[0], ref, remote.WithAuth(login)); err != nil {
-				return err
+			if err := push(cmd.Context(), cmd.ErrOrStderr(), q, ref, remote.WithAuth(login)); err != nil {
+				return fmt.Errorf("push %s: %w", q.Path, err)
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), ref.Name())
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&q.Name, "name", "", "which image of PATH, if there are several: NAME:TAG, or a tag alone")
+	cmd.Flags().StringVar(&q.Architecture, "architecture", "", "which one of an image for several: x86_64 or arm64 (default x86_64)")
+	return cmd
 }
 
 func (a *app) inspectImage() *cobra.Command {
@@ -91,9 +96,22 @@ start, as earlier starts have taught.`,
 	}
 }
 
-// push pushes what is at a path, and tells how far it is.
-func push(ctx context.Context, out io.Writer, path string, ref name.Tag, login remote.Option) error {
-	updates := make(chan v1.Update, 16) // closed by whoever sends
+// push pushes an image of this machine, and tells how far it is.
+func push(ctx context.Context, out io.Writer, q ociimage.LocalRequest, ref name.Tag, login remote.Option) (err error) {
+	local, err := ociimage.OpenLocal(ctx, q)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, local.Close()) }()
+	manifest, err := v1.ParseManifest(bytes.NewReader(local.Manifest))
+	if err != nil {
+		return err
+	}
+	image, err := partial.CompressedToImage(localImage{ctx, local.Image, manifest})
+	if err != nil {
+		return err
+	}
+	updates := make(chan v1.Update, 16) // closed by remote.Write
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -105,54 +123,54 @@ func push(ctx context.Context, out io.Writer, path string, ref name.Tag, login r
 			}
 		}
 	}()
-	options := []remote.Option{remote.WithContext(ctx), login, remote.WithProgress(updates)}
-	send, err := opened(path)
-	if err != nil {
-		close(updates)
-		<-done
-		return err
-	}
-	err = send(ref, options)
+	err = remote.Write(ref, image, remote.WithContext(ctx), login, remote.WithProgress(updates))
 	<-done
-	if err != nil {
-		return fmt.Errorf("push %s: %w", path, err)
-	}
-	return nil
+	return err
 }
 
-// opened finds out what is at a path and how to push it.
-func opened(path string) (func(name.Tag, []remote.Option) error, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.IsDir() {
-		image, err := tarball.ImageFromPath(path, nil)
-		if err != nil {
-			return nil, fmt.Errorf("%s is no archive of one image, as docker save makes it: %w", path, err)
-		}
-		return func(ref name.Tag, o []remote.Option) error { return remote.Write(ref, image, o...) }, nil
-	}
-	index, err := layout.ImageIndexFromPath(path)
-	if err != nil {
-		return nil, fmt.Errorf("%s is no OCI layout: %w", path, err)
-	}
-	manifest, err := index.IndexManifest()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	switch {
-	case len(manifest.Manifests) == 0:
-		return nil, errors.New(path + ": the layout has no image")
-	case len(manifest.Manifests) > 1:
-		return func(ref name.Tag, o []remote.Option) error { return remote.WriteIndex(ref, index, o...) }, nil
-	}
-	// A layout of one image, or of one index, which is its content.
-	only := manifest.Manifests[0]
-	if only.MediaType.IsIndex() {
-		inner, err := index.ImageIndex(only.Digest)
-		return func(ref name.Tag, o []remote.Option) error { return remote.WriteIndex(ref, inner, o...) }, err
-	}
-	image, err := index.Image(only.Digest)
-	return func(ref name.Tag, o []remote.Option) error { return remote.Write(ref, image, o...) }, err
+// localImage offers an image to the library that pushes.
+type localImage struct {
+	ctx      context.Context //nolint:containedctx // lives for one push
+	image    *ociimage.Image
+	manifest *v1.Manifest
 }
+
+// RawConfigFile implements partial.CompressedImageCore.
+func (l localImage) RawConfigFile() ([]byte, error) { return l.image.ConfigFile, nil }
+
+// RawManifest implements partial.CompressedImageCore.
+func (l localImage) RawManifest() ([]byte, error) { return l.image.Manifest, nil }
+
+// MediaType implements partial.CompressedImageCore.
+func (l localImage) MediaType() (types.MediaType, error) {
+	return types.MediaType(l.image.MediaType), nil
+}
+
+// LayerByDigest implements partial.CompressedImageCore.
+func (l localImage) LayerByDigest(digest v1.Hash) (partial.CompressedLayer, error) {
+	for i, d := range l.manifest.Layers {
+		if d.Digest == digest {
+			return localLayer{d, l.ctx, l.image.Layers[i]}, nil
+		}
+	}
+	return nil, fmt.Errorf("the image has no layer %s", digest)
+}
+
+// localLayer is one of its layers.
+type localLayer struct {
+	descriptor v1.Descriptor
+	ctx        context.Context //nolint:containedctx // lives for one push
+	layer      ociimage.Layer
+}
+
+// Digest implements partial.CompressedLayer.
+func (l localLayer) Digest() (v1.Hash, error) { return l.descriptor.Digest, nil }
+
+// Compressed implements partial.CompressedLayer.
+func (l localLayer) Compressed() (io.ReadCloser, error) { return l.layer.Open(l.ctx) }
+
+// Size implements partial.CompressedLayer.
+func (l localLayer) Size() (int64, error) { return l.descriptor.Size, nil }
+
+// MediaType implements partial.CompressedLayer.
+func (l localLayer) MediaType() (types.MediaType, error) { return l.descriptor.MediaType, nil }
