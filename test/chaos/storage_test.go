@@ -41,9 +41,10 @@ def handler(event, context):
 // createNumbered makes n functions at once.
 func createNumbered(t *testing.T, c *lambda.Client, n int) (names []string) {
 	t.Helper()
+	names = make([]string, n)
 	var wg sync.WaitGroup
 	for i := range n {
-		names = append(names, fmt.Sprintf("numbered-%d", i))
+		names[i] = fmt.Sprintf("numbered-%d", i)
 		wg.Go(func() {
 			if err := create(t.Context(), c, names[i], numbered(t, i)); err != nil {
 				t.Error(err)
