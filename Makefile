@@ -87,6 +87,10 @@ lint: bin/golangci-lint clients ## Check the code, its format, its modules and w
 bench: build ## Measure the invoke path against its floor and print the ratios
 	@bin/hearth bench $(BENCH)
 
+.PHONY: bench-storage
+bench-storage: build ## Measure volumes: cold starts of images, reads and builds
+	@bin/hearth bench storage $(BENCH)
+
 .PHONY: clean
 clean: ## Remove what was built here; data directories and caches stay
 	rm -rf bin build

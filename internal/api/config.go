@@ -39,6 +39,7 @@ type change struct {
 	deadLetter                          *types.DeadLetterConfig
 	snapStart                           *types.SnapStart
 	layers                              []string // ARNs; empty and not nil takes them away
+	image                               *types.ImageConfig
 }
 
 func changeOf(in *lambda.UpdateFunctionConfigurationInput) *change {
@@ -46,7 +47,7 @@ func changeOf(in *lambda.UpdateFunctionConfigurationInput) *change {
 		description: in.Description, runtime: optional(string(in.Runtime)), role: in.Role, handler: in.Handler,
 		kmsKey: in.KMSKeyArn, timeout: in.Timeout, memory: in.MemorySize, environment: in.Environment, storage: in.EphemeralStorage,
 		tracing: in.TracingConfig, logging: in.LoggingConfig,
-		vpc: in.VpcConfig, files: in.FileSystemConfigs, deadLetter: in.DeadLetterConfig, snapStart: in.SnapStart, layers: in.Layers,
+		vpc: in.VpcConfig, files: in.FileSystemConfigs, deadLetter: in.DeadLetterConfig, snapStart: in.SnapStart, layers: in.Layers, image: in.ImageConfig,
 	}
 }
 
@@ -57,9 +58,12 @@ func (s *Server) newConfig(name string, in *lambda.CreateFunctionInput) (*functi
 		description: in.Description, runtime: optional(string(in.Runtime)), role: in.Role, handler: in.Handler,
 		kmsKey: in.KMSKeyArn, timeout: in.Timeout, memory: in.MemorySize, environment: in.Environment, storage: in.EphemeralStorage,
 		tracing: in.TracingConfig, logging: in.LoggingConfig,
-		vpc: in.VpcConfig, files: in.FileSystemConfigs, deadLetter: in.DeadLetterConfig, snapStart: in.SnapStart, layers: in.Layers,
+		vpc: in.VpcConfig, files: in.FileSystemConfigs, deadLetter: in.DeadLetterConfig, snapStart: in.SnapStart, layers: in.Layers, image: in.ImageConfig,
 	}
-	if ch.runtime == nil || str(ch.handler) == "" {
+	packaged := types.PackageTypeZip
+	if in.PackageType == types.PackageTypeImage {
+		packaged = in.PackageType
+	} else if ch.runtime == nil || str(ch.handler) == "" {
 		return nil, badValue("Runtime and Handler are mandatory parameters for functions created with deployment packages.")
 	}
 	if err := s.checkChange(ch); err != nil {
@@ -72,7 +76,7 @@ func (s *Server) newConfig(name string, in *lambda.CreateFunctionInput) (*functi
 	cfg := &function.Config{
 		Timeout: 3, MemorySize: 128, EphemeralStorage: 512,
 		Architecture: architecture,
-		PackageType:  string(types.PackageTypeZip),
+		PackageType:  string(packaged),
 		TracingMode:  string(types.TracingModePassThrough),
 		LogFormat:    string(types.LogFormatText),
 		LogGroup:     "/aws/lambda/" + name,
@@ -104,6 +108,9 @@ func (ch *change) apply(cfg *function.Config) error {
 		for _, name := range ch.layers {
 			cfg.Layers = append(cfg.Layers, function.Layer{ARN: name})
 		}
+	}
+	if err := ch.applyImage(cfg); err != nil {
+		return err
 	}
 	if err := ch.applyConnections(cfg); err != nil {
 		return err
@@ -256,9 +263,11 @@ func (s *Server) checkArchitecture(asked []types.Architecture, fallback string) 
 // checkCode checks that there is an archive, of a size that may be sent
 // inline, or the name of one in S3. What is in it is the control plane's
 // business.
-func checkCode(zip []byte, bucket, key, version *string) ([]byte, *function.S3Object, error) {
+func checkCode(zip []byte, bucket, key, version, image *string) ([]byte, *function.S3Object, error) {
 	inS3 := str(bucket) != "" || str(key) != "" || str(version) != ""
 	switch {
+	case image != nil:
+		return nil, nil, badValue("Please don't provide ImageUri when the intended function PackageType is Zip.")
 	case inS3 && zip != nil:
 		return nil, nil, badValue("Please do not provide other FunctionCode parameters when providing a ZipFile.")
 	case inS3 && (str(bucket) == "" || str(key) == ""):

@@ -120,6 +120,9 @@ func startHearth(t *testing.T, changes ...options) hearth {
 		URLs: records, URLBase: "http://functions.test:4566",
 		Invoker: idle{}, Provisioner: idle{}, Keys: people, Access: people, Identities: people, Region: region, Log: log,
 		Runtimes: []string{"python3.11"}, Concurrency: 1000, Now: now, Audit: record,
+		Operator: api.Operator{Authorize: people.AuthorizeOperator, Operations: map[string]func(context.Context, []byte) (any, error){
+			"Echo": func(_ context.Context, body []byte) (any, error) { return map[string]string{"Body": string(body)}, nil },
+		}},
 	}
 	for _, change := range changes {
 		change(&below, &cfg)

@@ -86,7 +86,7 @@ func TestCreateErrors(t *testing.T) {
 		{"variable name", map[string]any{"Environment": map[string]any{"Variables": map[string]string{"1A": "secret"}}}, validation, "1 validation error detected: Value at 'environment.variables' failed to satisfy constraint: Map keys must satisfy constraint: [Member must satisfy regular expression pattern: [a-zA-Z]([a-zA-Z0-9_])+]"},
 		{"reserved variables", map[string]any{"Environment": map[string]any{"Variables": map[string]string{"AWS_REGION": "x", "AWS_ACCESS_KEY_ID": "y"}}}, param, "Lambda was unable to configure your environment variables because the environment variables you have provided contains reserved keys that are currently not supported for modification. Reserved keys used in this request: AWS_REGION, AWS_ACCESS_KEY_ID"},
 		{"package type", map[string]any{"PackageType": "Tar"}, validation, detected + "'Tar' at 'packageType' failed to satisfy constraint: Member must satisfy enum value set: [Zip, Image]"},
-		{"image", map[string]any{"PackageType": "Image"}, param, "PackageType Image is not supported yet by this version of Hearth. Leave it out."},
+		{"image", map[string]any{"PackageType": "Image"}, param, "Please don't provide Handler or Runtime or Layer when the intended function PackageType is Image."},
 		{"six layers", map[string]any{"Layers": slices.Repeat([]string{"arn:aws:lambda:us-east-1:000000000000:layer:l:1"}, 6)}, param, "Cannot reference more than 5 layers."},
 		{"layer without version", map[string]any{"Layers": []string{"arn:aws:lambda:us-east-1:000000000000:layer:l"}}, validation, detected +
 			`'[arn:aws:lambda:us-east-1:000000000000:layer:l]' at 'layers' failed to satisfy constraint: Member must satisfy constraint: [Member must have length less than or equal to 140, ` +
@@ -120,7 +120,7 @@ func TestCreateLimits(t *testing.T) {
 	b := start(t)
 	t.Run("limits-021", func(t *testing.T) {
 		// Past the codec: it is tested with smaller bodies.
-		_, _, err := checkCode(make([]byte, 52428801), nil, nil, nil)
+		_, _, err := checkCode(make([]byte, 52428801), nil, nil, nil, nil)
 		want := "RequestEntityTooLargeException: Zipped size must be smaller than 52428800 bytes"
 		if err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)

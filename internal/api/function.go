@@ -44,7 +44,7 @@ func (s *Server) createFunction(ctx context.Context, c *call, in *lambda.CreateF
 	if err != nil {
 		return nil, err
 	}
-	zip, object, err := checkCode(in.Code.ZipFile, in.Code.S3Bucket, in.Code.S3Key, in.Code.S3ObjectVersion)
+	code, err := sourceOf(cfg.PackageType, in.Code)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (s *Server) createFunction(ctx context.Context, c *call, in *lambda.CreateF
 		return nil, err
 	}
 	record, err := s.cfg.Functions.Create(ctx, function.CreateRequest{
-		Account: ref.Account, Name: ref.Name, Config: *cfg, Zip: zip, S3: object, Tags: in.Tags, Publish: in.Publish,
+		Account: ref.Account, Name: ref.Name, Config: *cfg, Zip: code.zip, S3: code.object, Image: code.image, Tags: in.Tags, Publish: in.Publish,
 		CodeSigningConfig: str(in.CodeSigningConfigArn),
 	})
 	if err != nil {
@@ -70,13 +70,12 @@ func (s *Server) getFunction(ctx context.Context, c *call, in *lambda.GetFunctio
 	if err != nil {
 		return nil, err
 	}
-	link, err := s.codeLink(ctx, c, record)
+	location, err := s.location(ctx, c, record)
 	if err != nil {
 		return nil, err
 	}
-	repository := "S3"
 	return &lambda.GetFunctionOutput{
-		Code:          &types.FunctionCodeLocation{RepositoryType: &repository, Location: &link},
+		Code:          location,
 		Configuration: s.configuration(ctx, c, record, qualifier),
 		Tags:          record.Tags,
 		Concurrency:   s.shownConcurrency(record),
@@ -161,13 +160,19 @@ func (s *Server) updateFunctionCode(ctx context.Context, c *call, in *lambda.Upd
 	if err != nil {
 		return nil, err
 	}
-	zip, object, err := checkCode(in.ZipFile, in.S3Bucket, in.S3Key, in.S3ObjectVersion)
+	now, err := s.cfg.Functions.Get(ctx, ref.Account, ref.Name)
+	if err != nil {
+		return nil, err
+	}
+	code, err := sourceOf(now.Latest.PackageType, &types.FunctionCode{
+		ZipFile: in.ZipFile, S3Bucket: in.S3Bucket, S3Key: in.S3Key, S3ObjectVersion: in.S3ObjectVersion, ImageUri: in.ImageUri,
+	})
 	if err != nil {
 		return nil, err
 	}
 	record, err := s.cfg.Functions.UpdateCode(ctx, function.CodeUpdate{
 		Account: ref.Account, Name: ref.Name, RevisionID: str(in.RevisionId),
-		Zip: zip, S3: object, Architecture: architecture, Publish: in.Publish, DryRun: in.DryRun,
+		Zip: code.zip, S3: code.object, Image: code.image, Architecture: architecture, Publish: in.Publish, DryRun: in.DryRun,
 	})
 	if err != nil {
 		return nil, err
@@ -257,16 +262,17 @@ func (s *Server) configuration(ctx context.Context, c *call, r *function.Record,
 	modified := r.LastModified.UTC().Format(timestamp)
 	memory, timeout, storage := clamp32(cfg.MemorySize), clamp32(cfg.Timeout), clamp32(cfg.EphemeralStorage)
 	out := &types.FunctionConfiguration{
-		Architectures:    []types.Architecture{types.Architecture(cfg.Architecture)},
-		CodeSha256:       &cfg.Code.SHA256,
-		CodeSize:         cfg.Code.Size,
-		Description:      &cfg.Description,
-		EphemeralStorage: &types.EphemeralStorage{Size: &storage},
-		FunctionArn:      &arn,
-		FunctionName:     &r.Name,
-		Handler:          &cfg.Handler,
-		KMSKeyArn:        optional(cfg.KMSKey),
-		LastModified:     &modified,
+		Architectures:       []types.Architecture{types.Architecture(cfg.Architecture)},
+		CodeSha256:          &cfg.Code.SHA256,
+		CodeSize:            cfg.Code.Size,
+		Description:         &cfg.Description,
+		EphemeralStorage:    &types.EphemeralStorage{Size: &storage},
+		FunctionArn:         &arn,
+		FunctionName:        &r.Name,
+		Handler:             optional(cfg.Handler),
+		ImageConfigResponse: shownImageConfig(cfg.Image),
+		KMSKeyArn:           optional(cfg.KMSKey),
+		LastModified:        &modified,
 		LoggingConfig: &types.LoggingConfig{
 			LogFormat: types.LogFormat(cfg.LogFormat), LogGroup: &cfg.LogGroup,
 			ApplicationLogLevel: types.ApplicationLogLevel(cfg.ApplicationLogLevel),

@@ -76,7 +76,7 @@ func (s *Server) publishLayerVersion(ctx context.Context, c *call, in *lambda.Pu
 	if err := checkRuntimes("compatibleRuntimes", "["+strings.Join(runtimes, ", ")+"]", runtimes...); err != nil {
 		return nil, err
 	}
-	zip, object, err := checkCode(in.Content.ZipFile, in.Content.S3Bucket, in.Content.S3Key, in.Content.S3ObjectVersion)
+	zip, object, err := checkCode(in.Content.ZipFile, in.Content.S3Bucket, in.Content.S3Key, in.Content.S3ObjectVersion, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -96,6 +96,8 @@ type Config struct {
 	URLBase string
 	// Logs is CloudWatch Logs; not served if nil.
 	Logs Logs
+	// Operator looks after this Hearth; nobody does if it has no Operations.
+	Operator Operator
 	// Region is the one region served.
 	Region string
 	// Runtimes are the managed runtimes that can be built here.
@@ -257,6 +259,10 @@ func (s *Server) serve(c *call) error {
 	case "kms":
 		if s.cfg.KMS != nil {
 			return s.serveKMS(c, p)
+		}
+	case operatorService:
+		if s.cfg.Operator.Operations != nil {
+			return s.serveOperator(c, p)
 		}
 	}
 	if _, err := readBody(c, p, maxBody); err != nil {

@@ -26,39 +26,34 @@ func refuse(fields ...field) error {
 func unsupportedInCreate(in *lambda.CreateFunctionInput) error {
 	code := in.Code
 	if err := refuse(
-		field{"PackageType Image", in.PackageType == types.PackageTypeImage},
 		field{"PublishTo", in.PublishTo != ""},
 		field{"TenancyConfig", in.TenancyConfig != nil},
 	); err != nil {
 		return err
 	}
-	if err := unsupportedCode(code.ImageUri, code.SourceKMSKeyArn); err != nil {
+	if err := unsupportedCode(code.SourceKMSKeyArn); err != nil {
 		return err
 	}
-	return unsupportedConfig(in.ImageConfig, in.DurableConfig, in.CapacityProviderConfig)
+	return unsupportedConfig(in.DurableConfig, in.CapacityProviderConfig)
 }
 
 func unsupportedInCodeUpdate(in *lambda.UpdateFunctionCodeInput) error {
 	if err := refuse(field{"PublishTo", in.PublishTo != ""}); err != nil {
 		return err
 	}
-	return unsupportedCode(in.ImageUri, in.SourceKMSKeyArn)
+	return unsupportedCode(in.SourceKMSKeyArn)
 }
 
 func unsupportedInConfigUpdate(in *lambda.UpdateFunctionConfigurationInput) error {
-	return unsupportedConfig(in.ImageConfig, in.DurableConfig, in.CapacityProviderConfig)
+	return unsupportedConfig(in.DurableConfig, in.CapacityProviderConfig)
 }
 
-func unsupportedCode(image, kms *string) error {
-	return refuse(
-		field{"ImageUri", str(image) != ""},
-		field{"SourceKMSKeyArn", str(kms) != ""},
-	)
+func unsupportedCode(kms *string) error {
+	return refuse(field{"SourceKMSKeyArn", str(kms) != ""})
 }
 
-func unsupportedConfig(image *types.ImageConfig, durable *types.DurableConfig, capacity *types.CapacityProviderConfig) error {
+func unsupportedConfig(durable *types.DurableConfig, capacity *types.CapacityProviderConfig) error {
 	return refuse(
-		field{"ImageConfig", image != nil && (len(image.Command)+len(image.EntryPoint) > 0 || str(image.WorkingDirectory) != "")},
 		field{"DurableConfig", durable != nil},
 		field{"CapacityProviderConfig", capacity != nil},
 	)

@@ -319,6 +319,30 @@ func TestStartLimits(t *testing.T) {
 	})
 }
 
+// TestMoreWaitersThanStarts has more invokes come at once than may be started
+// for, of which none ends: each gets an environment of its own.
+func TestMoreWaitersThanStarts(t *testing.T) {
+	run(t, Config{StartsPerFunction: 2, Starts: 2}, 1<<20, func(r rig) {
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		got := map[environment.ID]bool{}
+		for range 9 {
+			wg.Go(func() {
+				l, err := r.Acquire(r.t.Context(), record("f", 1))
+				mu.Lock()
+				defer mu.Unlock()
+				if got[l.ID] = true; err != nil {
+					r.t.Errorf("acquire: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if len(got) != 9 {
+			r.t.Errorf("%d environments for 9 invokes at once", len(got))
+		}
+	})
+}
+
 func TestCapacityEvictsLeastRecentlyUsed(t *testing.T) {
 	run(t, Config{}, 256, func(r rig) {
 		a := r.acquire(record("a", 1))

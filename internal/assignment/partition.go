@@ -222,6 +222,8 @@ func (p *partition) start(pl *pool, rec *function.Record, provisioned bool) {
 		return
 	}
 	p.offer(pl, e, started, now)
+	// Others may still wait, who were too many to start for at once.
+	p.startMore(pl, now)
 }
 
 // offer gives a free environment to the first waiter that may use it, or

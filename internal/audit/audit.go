@@ -54,7 +54,8 @@ var dataActions = map[string]bool{
 	"kms:Decrypt": true, "kms:Encrypt": true, "kms:GenerateDataKey": true, "kms:GenerateDataKeyWithoutPlaintext": true,
 	"kms:GenerateRandom": true, "kms:ReEncryptFrom": true, "kms:ReEncryptTo": true,
 	"logs:PutLogEvents": true, "logs:GetLogEvents": true, "logs:FilterLogEvents": true, "logs:StartLiveTail": true,
-	"sts:GetCallerIdentity": true,
+	"sts:GetCallerIdentity":           true,
+	"ecr:BatchCheckLayerAvailability": true, "ecr:BatchGetImage": true, "ecr:GetDownloadUrlForLayer": true, "ecr:UploadLayerPart": true,
 }
 
 const (

@@ -22,9 +22,12 @@ type Options struct {
 	Progress func(string)
 }
 
+// MinRequests is the least of Options.Requests: there is a p99 of them.
+const MinRequests = 100
+
 func (o *Options) fill() error {
-	if o.Requests < 100 || o.Rounds < 1 {
-		return fmt.Errorf("bench: %d requests and %d rounds: want at least 100 and 1", o.Requests, o.Rounds)
+	if o.Requests < MinRequests || o.Rounds < 1 {
+		return fmt.Errorf("bench: %d requests and %d rounds: want at least %d and 1", o.Requests, o.Rounds, MinRequests)
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -108,7 +111,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 
 func (rep *Report) bare(ctx context.Context, o *Options) error {
 	o.say("floor: a bare net/http server")
-	p, err := start(ctx, "listening on ", "bench", "--serve-bare")
+	p, err := start(ctx, nil, "listening on ", "bench", "--serve-bare")
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,12 @@ const settle = 1500 * time.Millisecond
 // samples are those of one kind of cold start.
 type samples struct{ total, boot, handover, init, run []time.Duration }
 
+func (s *samples) note(total time.Duration, steps map[string]time.Duration) {
+	s.total = append(s.total, total)
+	s.boot, s.handover = append(s.boot, steps["boot"]), append(s.handover, steps["handover"])
+	s.init, s.run = append(s.init, steps["init"]), append(s.run, steps["run"])
+}
+
 func (s *samples) medians() Steps {
 	return Steps{Total: median(s.total), Boot: median(s.boot), Handover: median(s.handover), Init: median(s.init), Run: median(s.run)}
 }
@@ -69,13 +75,11 @@ func (h *hearth) sampler(ctx context.Context, w workload, name string, pause tim
 		if err != nil {
 			return err
 		}
-		into.total = append(into.total, time.Since(clock))
-		steps := timeline(timing)
+		total, steps := time.Since(clock), timeline(timing)
 		if steps["init"] == 0 {
 			return fmt.Errorf("bench: an invoke of %s that should have been cold was not", name)
 		}
-		into.boot, into.handover = append(into.boot, steps["boot"]), append(into.handover, steps["handover"])
-		into.init, into.run = append(into.init, steps["init"]), append(into.run, steps["run"])
+		into.note(total, steps)
 		return nil
 	}, nil
 }

@@ -6,4 +6,8 @@
 // straight over the sandbox's control stream; and the same interpreter started
 // plainly, on the host and by runsc. What is measured, and how, is written in
 // docs/benchmarks.md.
+//
+// Storage measures volumes: container images that it makes of random bytes, in
+// Hearths whose origin of chunks is late and keeps a log of what it was asked
+// for (Origin).
 package bench

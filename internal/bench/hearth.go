@@ -30,6 +30,7 @@ type hearth struct {
 	*process
 	data   string
 	client *lambda.Client
+	root   datadir.Credentials
 	// invoker is who the warm path is measured with: somebody whose every
 	// request a policy decides.
 	invoker iamtypes.AccessKey
@@ -45,19 +46,23 @@ func startHearth(ctx context.Context, o *Options, args ...string) (_ *hearth, er
 			_ = os.RemoveAll(data)
 		}
 	}()
-	// Sixteen environments of one core each are more memory than small machines
-	// have, and use little of it.
-	args = append([]string{"up", "--data", data, "--listen", "127.0.0.1:0", "--runtime-cache", o.RuntimeCache, "--memory", "131072"}, args...)
-	p, err := start(ctx, "hearth ready on ", args...)
-	if err != nil {
+	h := &hearth{data: data}
+	if err := h.start(ctx, nil, append([]string{"--listen", "127.0.0.1:0", "--runtime-cache", o.RuntimeCache}, args...)...); err != nil {
 		return nil, err
 	}
-	h := &hearth{process: p, data: data}
 	if err := h.connect(ctx); err != nil {
-		p.stop()
+		h.stop()
 		return nil, err
 	}
 	return h, nil
+}
+
+// start starts the Hearth's process over its data directory.
+func (h *hearth) start(ctx context.Context, env []string, args ...string) (err error) {
+	// Sixteen environments of one core each are more memory than small machines
+	// have, and use little of it.
+	h.process, err = start(ctx, env, "hearth ready on ", append([]string{"up", "--data", h.data, "--memory", "131072"}, args...)...)
+	return err
 }
 
 // connect makes the clients and the invoker.
@@ -66,6 +71,7 @@ func (h *hearth) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	h.root = creds
 	root := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{AccessKeyID: creds.AccessKeyID, SecretAccessKey: creds.SecretAccessKey}, nil
 	})

@@ -52,6 +52,9 @@ func newClient() *http.Client {
 	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}}
 }
 
+// errThrottled says that there was no room for a request in time.
+var errThrottled = errors.New("throttled")
+
 // post sends one request and returns the answer's Server-Timing header.
 func (t *target) post(ctx context.Context, c *http.Client) (timing string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.url, bytes.NewReader(t.body))
@@ -68,12 +71,30 @@ func (t *target) post(ctx context.Context, c *http.Client) (timing string, err e
 	switch {
 	case err != nil:
 		return "", err
+	case res.StatusCode == http.StatusTooManyRequests:
+		return "", fmt.Errorf("bench: %s: %w: %.300s", t.url, errThrottled, answer)
 	case res.StatusCode != http.StatusOK || res.Header.Get("X-Amz-Function-Error") != "":
 		return "", fmt.Errorf("bench: %s answered %s: %.300s", t.url, res.Status, answer)
 	case !bytes.Equal(answer, t.body):
 		return "", fmt.Errorf("bench: %s answered %.300q, want the event back", t.url, answer)
 	}
 	return res.Header.Get("Server-Timing"), nil
+}
+
+// insist posts a request until it is not throttled.
+func (t *target) insist(ctx context.Context, c *http.Client) (timing string, throttled int, err error) {
+	for {
+		timing, err = t.post(ctx, c)
+		if !errors.Is(err, errThrottled) {
+			return timing, throttled, err
+		}
+		throttled++
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return "", throttled, context.Cause(ctx)
+		}
+	}
 }
 
 // load posts n requests from a number of closed-loop workers.

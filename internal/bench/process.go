@@ -35,14 +35,15 @@ type process struct {
 	ended chan struct{}
 }
 
-// start runs this program with other arguments until a line on its stderr
-// begins with prefix.
-func start(ctx context.Context, prefix string, args ...string) (*process, error) {
+// start runs this program with other arguments, and variables besides its own,
+// until a line on its stderr begins with prefix.
+func start(ctx context.Context, env []string, prefix string, args ...string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	p := &process{cmd: exec.CommandContext(context.WithoutCancel(ctx), self, args...), ended: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -81,13 +82,16 @@ func (p *process) stop() {
 }
 
 // residentMB is the process's resident memory.
-func (p *process) residentMB() (int, error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/status")
+func (p *process) residentMB() (int, error) { return statusMB(p.cmd.Process.Pid, "VmRSS:") }
+
+// statusMB reads a line of a process's status.
+func statusMB(pid int, line string) (int, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
 		return 0, err
 	}
-	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+	for l := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(l, line); ok {
 			kb, err := strconv.Atoi(strings.Fields(rest)[0])
 			return kb >> 10, err
 		}

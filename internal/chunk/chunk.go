@@ -19,6 +19,9 @@ const Size = 512 << 10
 // MaxSize is the largest chunk that is ever read or written.
 const MaxSize = 4 << 20
 
+// MaxCiphertext is the length of the largest chunk's ciphertext.
+const MaxCiphertext = MaxSize + Overhead
+
 // Overhead is how much longer a ciphertext is than its plaintext.
 const Overhead = ExtraSize + gcmTag
 
@@ -122,11 +125,16 @@ func Open(dst []byte, name Name, key *Key, extra *Extra, ciphertext []byte) ([]b
 // capacity: ExtraSize bytes more than the plaintext, or a larger one is made.
 // The plaintext that it returns is a part of that.
 func OpenIn(buf []byte, name Name, key *Key, extra *Extra, ciphertext []byte) ([]byte, error) {
-	if len(ciphertext) < Overhead || len(ciphertext) > MaxSize+Overhead {
-		return nil, fmt.Errorf("%w: %s has %d bytes", ErrIntegrity, name, len(ciphertext))
-	}
 	if err := Check(name, ciphertext); err != nil {
 		return nil, err
+	}
+	return OpenChecked(buf, name, key, extra, ciphertext)
+}
+
+// OpenChecked is OpenIn for a ciphertext that has passed Check.
+func OpenChecked(buf []byte, name Name, key *Key, extra *Extra, ciphertext []byte) ([]byte, error) {
+	if len(ciphertext) < Overhead || len(ciphertext) > MaxSize+Overhead {
+		return nil, fmt.Errorf("%w: %s has %d bytes", ErrIntegrity, name, len(ciphertext))
 	}
 	message, err := aead(key).Open(buf[:0], make([]byte, nonceSize), ciphertext, nil)
 	if err != nil {

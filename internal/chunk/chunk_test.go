@@ -165,6 +165,18 @@ func TestMatches(t *testing.T) {
 	}
 }
 
+func TestParseRoot(t *testing.T) {
+	t.Parallel()
+	if got, err := chunk.ParseRoot(chunk.Root(0xab01).String()); err != nil || got != 0xab01 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, bad := range []string{"", "ab01", "000000000000AB01", "+00000000000ab01", "00000000000000_1", "../0000000000000"} {
+		if _, err := chunk.ParseRoot(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
 func BenchmarkSeal(b *testing.B) {
 	plain := make([]byte, chunk.Size)
 	_, _ = rand.Read(plain)

@@ -3,7 +3,9 @@ package chunk
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"strconv"
 )
 
 // Root names a generation of stored chunks. The garbage collector deletes roots,
@@ -12,6 +14,18 @@ type Root uint64
 
 // String is the root as it is in paths.
 func (r Root) String() string { return fmt.Sprintf("%016x", uint64(r)) }
+
+// ParseRoot reads what String wrote.
+func ParseRoot(s string) (Root, error) {
+	if len(s) != 16 {
+		return 0, fmt.Errorf("chunk: root has %d characters, want 16", len(s))
+	}
+	n, err := strconv.ParseUint(s, 16, 64)
+	if err != nil || Root(n).String() != s {
+		return 0, errors.New("chunk: root is not of 16 hexadecimal digits in lower case")
+	}
+	return Root(n), nil
+}
 
 // Domain is who may share chunks: equal content is stored once within a domain,
 // and cannot be told to be equal across domains.

@@ -72,8 +72,16 @@ type answer struct {
 	body   []byte
 }
 
-// post sends the running Hearth a signed request that no SDK makes.
+// post sends the running Hearth a signed request that no SDK makes and that is
+// answered soon.
 func (a *app) post(ctx context.Context, service string, header http.Header, body []byte) (*answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	return a.postPatiently(ctx, service, header, body)
+}
+
+// postPatiently is post for what may take as long as it takes.
+func (a *app) postPatiently(ctx context.Context, service string, header http.Header, body []byte) (*answer, error) {
 	acc, err := a.connect()
 	if err != nil {
 		return nil, err
@@ -88,13 +96,44 @@ func (a *app) post(ctx context.Context, service string, header http.Header, body
 	if err := sigv4.Sign(ctx, req, acc.creds.AccessKeyID, acc.creds.SecretAccessKey, scope, body, now); err != nil {
 		return nil, err
 	}
-	client := &http.Client{Timeout: 2 * time.Minute}
-	resp, err := client.Do(req)
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, err
 	}
 	got, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	return &answer{resp.StatusCode, resp.Status, resp.Header, got}, errors.Join(err, resp.Body.Close())
+}
+
+// operate has the running Hearth do one of its operator's operations.
+func (a *app) operate(ctx context.Context, operation string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	header := http.Header{"Content-Type": {"application/x-amz-json-1.1"}, "X-Amz-Target": {"Hearth." + operation}}
+	resp, err := a.postPatiently(ctx, "hearth", header, body)
+	if err != nil {
+		return err
+	}
+	return resp.decodeJSON(out)
+}
+
+// decodeJSON reads an answer in AWS's JSON protocol 1.1: a result, or an error.
+func (a *answer) decodeJSON(out any) error {
+	if a.code == http.StatusOK {
+		return json.Unmarshal(a.body, out)
+	}
+	var e struct {
+		Type    string `json:"__type"`
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(a.body, &e) != nil || e.Message == "" {
+		return fmt.Errorf("%s: %.500s", a.status, a.body)
+	}
+	if e.Type == "" {
+		e.Type = a.header.Get("X-Amzn-Errortype")
+	}
+	return fmt.Errorf("%s: %s", e.Type, e.Message)
 }
 
 // say turns an API error into AWS's own words, without the SDK's wrapping.

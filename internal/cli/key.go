@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"os"
 	"strconv"
@@ -70,20 +69,7 @@ func (a *app) askKeys(ctx context.Context, target string, in, out any) error {
 	if err != nil {
 		return err
 	}
-	if resp.code == http.StatusOK {
-		return json.Unmarshal(resp.body, out)
-	}
-	var e struct {
-		Type    string `json:"__type"`
-		Message string `json:"message"`
-	}
-	if json.Unmarshal(resp.body, &e) != nil || e.Message == "" {
-		return fmt.Errorf("%s: %.500s", resp.status, resp.body)
-	}
-	if e.Type == "" {
-		e.Type = resp.header.Get("X-Amzn-Errortype")
-	}
-	return fmt.Errorf("%s: %s", e.Type, e.Message)
+	return resp.decodeJSON(out)
 }
 
 // environmentCredentials are those of AWS's usual variables, or nil.

@@ -17,6 +17,7 @@ import (
 
 	"hearth/internal/cluster"
 	"hearth/internal/datadir"
+	"hearth/internal/garbage"
 	"hearth/internal/osthread"
 )
 
@@ -54,6 +55,12 @@ func (a *app) up() *cobra.Command {
 	f.BoolVar(&cfg.WebIdentity, "web-identity", false, "ask identity providers that IAM knows for their keys (AssumeRoleWithWebIdentity)")
 	f.BoolVar(&cfg.AuditData, "audit-data", false, "have the audit log keep allowed invokes and reads too")
 	f.BoolVar(&cfg.Egress, "egress", false, "let functions reach the outside world (never this host or its networks)")
+	f.StringArrayVar(&cfg.RegistryAllow, "registry-allow", nil,
+		"host or network that images may be pulled from though it is not public: HOST[:PORT], CIDR, http://HOST for plain HTTP; may be repeated")
+	f.StringVar(&cfg.RegistryAuth, "registry-auth", "", "file with credentials for registries, in the form of ~/.docker/config.json")
+	f.DurationVar(&cfg.GCRotation, "gc-rotation", garbage.DefaultRotation,
+		"how long one root of chunks is written to, until all that is live moves to a new one")
+	f.DurationVar(&cfg.GCExpiry, "gc-expiry", garbage.DefaultExpiry, "how long a root that nothing needs is kept before its chunks are deleted")
 	s3Flags(f, &cfg.S3, &s3Keys)
 	f.StringVar(&cfg.KMSKey, "kms-key", "", "ARN of an AWS KMS key that wraps the master keys (credentials from AWS_ACCESS_KEY_ID and the like)")
 	f.StringVar(&cfg.KMSEndpoint, "kms-endpoint", "", "URL of the KMS of --kms-key (default AWS's own)")

@@ -5,21 +5,17 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
 
-	"hearth/internal/archive"
 	"hearth/internal/control"
 	"hearth/internal/function"
 	"hearth/internal/iam"
 	"hearth/internal/mount"
 	"hearth/internal/netns"
-	"hearth/internal/objectstore"
 	"hearth/internal/s3"
 	"hearth/internal/sandbox"
 	"hearth/internal/sandbox/gvisor"
@@ -75,32 +71,6 @@ func (h *Hearth) runtimeVersion(runtime string) string {
 	return img.Digest
 }
 
-// archives offers the object store's code to the worker.
-type archives struct{ store *objectstore.Dir }
-
-func (a archives) OpenCode(ctx context.Context, object string) (io.ReadSeekCloser, error) {
-	r, _, err := a.store.Open(ctx, object)
-	return r, err
-}
-
-// preparer has the worker prepare what the control plane wants to serve.
-type preparer struct{ h *Hearth }
-
-func (p preparer) Prepare(ctx context.Context, _ *function.Record, cfg *function.Config) error {
-	err := p.h.worker.Prepare(ctx, cfg)
-	// Each archive was found good when it was uploaded: what is wrong now is
-	// how layers lie over each other, and that their owner can change.
-	for _, refusal := range []error{archive.ErrTooLarge, archive.ErrInvalid} {
-		if errors.Is(err, refusal) {
-			return fmt.Errorf("%w: %w", &control.PrepareError{
-				Code:   "InvalidZipFileException",
-				Reason: "The function's layers cannot be unpacked over each other: " + err.Error() + ". Change its layers, or their order.",
-			}, err)
-		}
-	}
-	return err
-}
-
 // openBuckets makes the client of the S3 endpoint; nil if there is none.
 func (h *Hearth) openBuckets() (control.Buckets, error) {
 	if h.cfg.S3.Endpoint == "" {
@@ -114,15 +84,8 @@ func (h *Hearth) openBuckets() (control.Buckets, error) {
 	return client, nil
 }
 
-// volumes offers mounts and unpacked archives to the worker.
+// volumes offers mounts to the worker.
 type volumes struct{ scratch *scratch.Maker }
-
-func (volumes) MountImage(path, dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	return mount.Ext4(path, dir, true, "")
-}
 
 // Sweep undoes every mount below a directory that a former life left.
 func (volumes) Sweep(dir string) error {
@@ -138,7 +101,17 @@ func (volumes) Sweep(dir string) error {
 	return err
 }
 
-func (volumes) UnmountImage(dir string) error { return mount.Unmount(dir) }
+func (volumes) Unmount(dir string) error { return mount.Unmount(dir) }
+
+func (volumes) Overlay(dir string, layers []string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	if err := mount.Overlay(dir, layers...); err != nil {
+		return errors.Join(err, os.Remove(dir))
+	}
+	return nil
+}
 
 func (v volumes) MakeScratch(ctx context.Context, dir string, sizeMB int) (worker.Scratch, error) {
 	vol, err := v.scratch.Make(ctx, dir, sizeMB)
@@ -152,14 +125,6 @@ func (v volumes) MakeScratch(ctx context.Context, dir string, sizeMB int) (worke
 type scratchVolume struct{ *scratch.Volume }
 
 func (v scratchVolume) Path() string { return v.Dir }
-
-func (volumes) Extract(archives []worker.Archive, dir string) error {
-	sources := make([]archive.Source, len(archives))
-	for i, a := range archives {
-		sources[i] = archive.Source(a)
-	}
-	return archive.ExtractAll(dir, archive.Default(), sources...)
-}
 
 // roles offers the worker keys of functions' roles.
 type roles struct{ people *iam.Service }

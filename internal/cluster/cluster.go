@@ -13,15 +13,19 @@ import (
 	"time"
 
 	"hearth/internal/api"
+	"hearth/internal/artifact"
 	"hearth/internal/assignment"
 	"hearth/internal/audit"
+	"hearth/internal/blockfs"
 	"hearth/internal/catalog"
+	"hearth/internal/chunkstore/origin"
 	"hearth/internal/control"
 	"hearth/internal/counting"
 	"hearth/internal/datadir"
 	"hearth/internal/environment"
 	"hearth/internal/etcd"
 	"hearth/internal/frontend"
+	"hearth/internal/garbage"
 	"hearth/internal/iam"
 	"hearth/internal/keyring"
 	"hearth/internal/kms"
@@ -29,8 +33,11 @@ import (
 	"hearth/internal/logstore"
 	"hearth/internal/managedruntime"
 	"hearth/internal/objectstore"
+	"hearth/internal/ociimage"
 	"hearth/internal/placement"
+	"hearth/internal/registry"
 	"hearth/internal/scratch"
+	"hearth/internal/volumefs"
 	"hearth/internal/worker"
 )
 
@@ -57,6 +64,13 @@ type Hearth struct {
 	people     *iam.Service
 	kms        *kms.Service
 	catalog    *catalog.Catalog
+	registry   *registry.Store
+	resolver   *ociimage.Resolver
+	chunks     *origin.Dir
+	garbage    *garbage.Service
+	artifacts  *artifact.Service
+	blockfs    *blockfs.Client
+	volumes    *volumefs.Host
 	runtimes   *managedruntime.Store
 	placement  *placement.Service
 	assignment *assignment.Service
@@ -64,6 +78,7 @@ type Hearth struct {
 	control    *control.Service
 	server     *http.Server
 	inside     inside
+	listen     string // the address that is listened on
 	url        string
 
 	ctx context.Context
@@ -95,12 +110,13 @@ func Start(ctx context.Context, cfg Config) (_ *Hearth, err error) {
 		return nil, fmt.Errorf("listen on %s: %w; stop what uses the port, or choose another with --listen HOST:PORT", cfg.Listen, err)
 	}
 	h.stopLast(func() { _ = listener.Close() }) // closed by the server already, as a rule
-	for _, step := range []func(context.Context) error{h.openStores, h.openWorker, h.openControl} {
+	h.listen = listener.Addr().String()
+	for _, step := range []func(context.Context) error{h.openStores, h.openImages, h.openVolumes, h.openWorker, h.openControl, h.collectGarbage} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
 	}
-	h.url = "http://" + listener.Addr().String()
+	h.url = "http://" + h.listen
 	return h, h.serve(listener)
 }
 
@@ -212,6 +228,9 @@ func (h *Hearth) openWorker(ctx context.Context) (err error) {
 	if err := h.dir.KeepsImages(cache); err != nil {
 		return err
 	}
+	if err := h.sweepRuntimes(ctx); err != nil {
+		return err
+	}
 	maker, err := scratch.New(filepath.Join(h.dir.Worker(), "templates"))
 	if err != nil {
 		return err
@@ -237,7 +256,7 @@ func (h *Hearth) openWorker(ctx context.Context) (err error) {
 	}
 	h.worker, err = worker.New(worker.Config{
 		ID: theWorker, Dir: h.dir.Worker(), Driver: driver,
-		Images: images{h}, Archives: archives{h.objects}, Environments: h.kms, Volumes: volumes{maker}, Logs: h.logs, Reporter: h.assignment,
+		Images: images{h}, Code: code{h}, Environments: h.kms, Volumes: volumes{maker}, Logs: h.logs, Reporter: h.assignment,
 		Credentials: roles{h.people}, API: &h.inside,
 		Log: h.cfg.Log, Region: h.cfg.Region,
 		Egress: h.cfg.Egress, CapacityMB: h.cfg.MemoryMB, Pool: h.cfg.Pool,
@@ -249,6 +268,10 @@ func (h *Hearth) openWorker(ctx context.Context) (err error) {
 		return err
 	}
 	h.stopLast(func() { h.stopped("worker", h.worker.Close()) })
+	// Nothing of a former life is mounted any more.
+	if _, err := h.blockfs.Sweep(ctx); err != nil {
+		return err
+	}
 	h.assignment.Start()
 	h.stopLast(h.assignment.Stop)
 	h.beat()
@@ -281,7 +304,7 @@ func (h *Hearth) openControl(ctx context.Context) error {
 		return err
 	}
 	h.control = control.New(control.Config{
-		Catalog: h.catalog, Objects: h.objects, Preparer: preparer{h}, Buckets: buckets, Sealer: h.kms,
+		Catalog: h.catalog, Objects: h.objects, Volumes: h.artifacts, Preparer: preparer{h}, Buckets: buckets, Images: functionImages{h}, Sealer: h.kms,
 		Log: h.cfg.Log, Region: h.cfg.Region, Limits: control.Limits{Concurrency: h.cfg.AccountConcurrency},
 	})
 	if err := h.control.Start(ctx); err != nil {
@@ -321,13 +344,20 @@ func (h *Hearth) serve(listener net.Listener) error {
 		Audit: h.audit.Record, Region: h.cfg.Region,
 		Runtimes: h.runtimes.Names(), RuntimeVersion: h.runtimeVersion,
 		Concurrency: h.cfg.AccountConcurrency, Log: h.cfg.Log,
+		Operator: api.Operator{Authorize: h.people.AuthorizeOperator, Operations: map[string]func(context.Context, []byte) (any, error){
+			"CollectGarbage": h.collectNow, "InspectFunction": h.inspect,
+		}},
 	})
 	if err != nil {
 		return err
 	}
 	h.inside.serve(handler)
+	all, err := h.withRegistry(handler)
+	if err != nil {
+		return err
+	}
 	h.server = &http.Server{
-		Handler:           handler,
+		Handler:           all,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,

@@ -49,6 +49,10 @@ type Config struct {
 	// Drain bounds how long a stop waits for invokes under way.
 	Drain time.Duration
 
+	// GCRotation is how long builds write to one root of chunks, GCExpiry how
+	// long a root that nothing needs is kept; package garbage has the defaults.
+	GCRotation, GCExpiry time.Duration
+
 	// KMSKey is the ARN of a key of an external KMS that wraps the master keys;
 	// empty to keep them in the data directory. KMSEndpoint is where that KMS
 	// is; empty for AWS's own.
@@ -59,8 +63,17 @@ type Config struct {
 	// Runsc and Init are the sandbox runtime and the program that is process
 	// 1 of every sandbox; default beside this program.
 	Runsc, Init string
+	// Program is this program, of which blockfs is a process; default the one
+	// that runs.
+	Program string
 	// RuntimeCache keeps built runtime images; default in the data directory.
 	RuntimeCache string
+	// RegistryAllow are hosts and networks that images may be pulled from though
+	// they are not public, as package outbound reads them, and RegistryAuth a
+	// file with credentials for registries, in the form of
+	// ~/.docker/config.json.
+	RegistryAllow []string
+	RegistryAuth  string
 	// S3 is where code is fetched from that requests name in a bucket; nowhere
 	// if its Endpoint is empty.
 	S3 s3.Config
@@ -132,7 +145,7 @@ func (c *Config) fill() error {
 			problems = append(problems, err)
 		}
 	}
-	problems = append(problems, program(&c.Runsc, "runsc"), program(&c.Init, "hearth-init"))
+	problems = append(problems, program(&c.Runsc, "runsc"), program(&c.Init, "hearth-init"), c.self())
 	return errors.Join(problems...)
 }
 
@@ -172,6 +185,14 @@ func program(path *string, name string) error {
 		return fmt.Errorf("%s is not an executable program; build it with: make build", *path)
 	}
 	return nil
+}
+
+// self finds this program.
+func (c *Config) self() (err error) {
+	if c.Program == "" {
+		c.Program, err = os.Executable()
+	}
+	return err
 }
 
 // machineMemoryMB reads the machine's memory from the kernel.

@@ -98,7 +98,7 @@ func inProcess(t *testing.T) *lambda.Client {
 	dir := filepath.Dir(bin)
 	h, err := cluster.Start(t.Context(), cluster.Config{
 		DataDir: data, Listen: "127.0.0.1:0", RuntimeCache: harness.RuntimeCache(),
-		Runsc: filepath.Join(dir, "runsc"), Init: filepath.Join(dir, "hearth-init"), Log: slog.New(slog.DiscardHandler),
+		Runsc: filepath.Join(dir, "runsc"), Init: filepath.Join(dir, "hearth-init"), Program: filepath.Join(dir, "hearth"), Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

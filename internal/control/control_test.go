@@ -422,7 +422,7 @@ func TestStartTakesUpWhatACrashInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-started
-	if err := st.objects.Put(t.Context(), objectKey(account, "orphan"), strings.NewReader("x")); err != nil {
+	if err := st.objects.Put(t.Context(), objectKey(account, "orphan", source{}), strings.NewReader("x")); err != nil {
 		t.Fatal(err)
 	}
 	if err := st.close(); err != nil {

@@ -2,6 +2,7 @@ package control
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -27,13 +28,13 @@ func (s *Service) Create(ctx context.Context, req function.CreateRequest) (*func
 	if err := s.checkSigned(req.Account, req.Name, req.CodeSigningConfig); err != nil {
 		return nil, err
 	}
-	uid := newUID()
-	up, err := s.receive(ctx, req.Account, objectKey(req.Account, uid), req.Zip, req.S3, function.Usage{Functions: 1})
+	uid, from := newUID(), source{req.Zip, req.S3, req.Image, req.Config.Architecture}
+	up, err := s.receive(ctx, req.Account, objectKey(req.Account, uid, from), from, function.Usage{Functions: 1})
 	if err != nil {
 		return nil, err
 	}
 	defer up.close()
-	record := s.newRecord(req, uid, up.code)
+	record := s.newRecord(req, uid, up)
 	if err := s.seal(ctx, record, record.Latest); err != nil {
 		return nil, up.drop(ctx, err)
 	}
@@ -71,9 +72,9 @@ func (s *Service) Create(ctx context.Context, req function.CreateRequest) (*func
 	})
 }
 
-func (s *Service) newRecord(req function.CreateRequest, uid string, code function.Code) *function.Record {
+func (s *Service) newRecord(req function.CreateRequest, uid string, up *upload) *function.Record {
 	latest := req.Config.Clone()
-	latest.Code = code
+	up.use(latest)
 	return &function.Record{
 		Account:         req.Account,
 		Region:          s.cfg.Region,
@@ -99,8 +100,8 @@ func (s *Service) UpdateCode(ctx context.Context, req function.CodeUpdate) (*fun
 	if err := s.checkCodeUpdate(now, req.RevisionID); err != nil {
 		return nil, err
 	}
-	uid := now.UID
-	up, err := s.receive(ctx, req.Account, objectKey(req.Account, uid), req.Zip, req.S3, function.Usage{})
+	uid, from := now.UID, source{req.Zip, req.S3, req.Image, cmp.Or(req.Architecture, now.Latest.Architecture)}
+	up, err := s.receive(ctx, req.Account, objectKey(req.Account, uid, from), from, function.Usage{})
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +114,7 @@ func (s *Service) UpdateCode(ctx context.Context, req function.CodeUpdate) (*fun
 			return nil, err
 		}
 		next := s.beginUpdate(now)
-		next.Latest.Code = up.code
+		up.use(next.Latest)
 		if err := checkUnpacked(next.Latest, s.cfg.Limits.Archive); err != nil {
 			return nil, err
 		}
@@ -265,6 +266,10 @@ func alreadyExists(name string) error {
 func (s *Service) now() time.Time { return s.cfg.Clock().UTC().Truncate(time.Millisecond) }
 
 // objectKey is a key for an upload, different for each.
-func objectKey(account, uid string) string {
-	return objectPrefix + account + "/" + uid + "/" + rand.Text() + ".zip"
+func objectKey(account, uid string, from source) string {
+	kind := ".zip"
+	if from.image != "" {
+		kind = ".image"
+	}
+	return objectPrefix + account + "/" + uid + "/" + rand.Text() + kind
 }

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -112,7 +113,7 @@ func (g *garbage) run(ctx context.Context) {
 	for {
 		due, wait := g.take(time.Now())
 		for _, object := range g.unnamed(ctx, due) {
-			if err := g.cfg.Objects.Delete(context.WithoutCancel(ctx), object); err != nil {
+			if err := g.cfg.remove(context.WithoutCancel(ctx), object); err != nil {
 				g.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "control: cannot delete an archive, it stays until the next start",
 					slog.String("object", object), slog.Any("error", err))
 			}
@@ -128,6 +129,11 @@ func (g *garbage) run(ctx context.Context) {
 		}
 		timer.Stop()
 	}
+}
+
+// remove deletes an archive and what was made of it. An image has no archive.
+func (c Config) remove(ctx context.Context, object string) error {
+	return errors.Join(c.Volumes.Delete(ctx, object), c.Objects.Delete(ctx, object))
 }
 
 // unnamed returns those archives that really no record names. The tables of
@@ -184,18 +190,27 @@ func (s *Service) sweep(ctx context.Context) error {
 	for _, v := range s.cfg.Catalog.LayerVersions.All() {
 		maps.Copy(named, layerObjects(v))
 	}
+	var objects []string
 	for _, prefix := range []string{objectPrefix, layerPrefix} {
+		volumes, err := s.cfg.Volumes.Objects(ctx, prefix)
+		if err != nil {
+			return fmt.Errorf("sweep archives: %w", err)
+		}
+		objects = append(objects, volumes...)
 		stored, err := s.cfg.Objects.List(ctx, prefix)
 		if err != nil {
 			return fmt.Errorf("sweep archives: %w", err)
 		}
 		for _, o := range stored {
-			if _, ok := named[o.Key]; ok {
-				continue
-			}
-			if err := s.cfg.Objects.Delete(ctx, o.Key); err != nil {
-				return fmt.Errorf("sweep archives: %w", err)
-			}
+			objects = append(objects, o.Key)
+		}
+	}
+	for _, object := range objects {
+		if _, ok := named[object]; ok {
+			continue
+		}
+		if err := s.cfg.remove(ctx, object); err != nil {
+			return fmt.Errorf("sweep archives: %w", err)
 		}
 	}
 	return nil

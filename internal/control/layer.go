@@ -23,7 +23,7 @@ const layerPrefix = "layers/"
 // versions: no number is ever used again.
 func (s *Service) PublishLayer(ctx context.Context, req layer.PublishRequest) (*layer.Version, error) {
 	key := layerPrefix + req.Account + "/" + req.Name + "/" + rand.Text() + ".zip"
-	up, err := s.receive(ctx, req.Account, key, req.Zip, req.S3, function.Usage{})
+	up, err := s.receive(ctx, req.Account, key, source{zip: req.Zip, s3: req.S3}, function.Usage{})
 	if err != nil {
 		return nil, err
 	}

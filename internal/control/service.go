@@ -21,6 +21,20 @@ type Preparer interface {
 	Prepare(ctx context.Context, r *function.Record, cfg *function.Config) error
 }
 
+// Volumes are what Preparers make of archives and images.
+type Volumes interface {
+	// Delete forgets the volume of an object, which may have none.
+	Delete(ctx context.Context, object string) error
+	// Objects lists the objects that have a volume, with a prefix.
+	Objects(ctx context.Context, prefix string) ([]string, error)
+}
+
+// noVolumes is nil Volumes.
+type noVolumes struct{}
+
+func (noVolumes) Delete(context.Context, string) error              { return nil }
+func (noVolumes) Objects(context.Context, string) ([]string, error) { return nil, nil }
+
 // Limits are an account's quotas.
 type Limits struct {
 	// Functions is the most functions; no limit if zero.
@@ -35,8 +49,10 @@ type Limits struct {
 
 // Config is what the control plane needs.
 type Config struct {
-	Catalog  *catalog.Catalog // started before the service
-	Objects  objectstore.Store
+	Catalog *catalog.Catalog // started before the service
+	Objects objectstore.Store
+	// Volumes are made of archives, and go with them; there are none if nil.
+	Volumes  Volumes
 	Preparer Preparer
 	// Poller polls event sources. If it is nil nothing does: mappings are
 	// stored and shown, and no event is read.
@@ -44,6 +60,7 @@ type Config struct {
 	// Buckets is where code is fetched from that a request names in S3; nil if
 	// there is no S3 endpoint.
 	Buckets Buckets
+	Images  Images
 	Sealer  Sealer
 	Log     *slog.Logger
 	// Clock is time.Now if nil.
@@ -62,6 +79,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	setDefault(&c.Log, slog.New(slog.DiscardHandler), c.Log == nil)
+	setDefault[Volumes](&c.Volumes, noVolumes{}, c.Volumes == nil)
 	setDefault[Poller](&c.Poller, unpolled{}, c.Poller == nil)
 	setDefault(&c.Clock, time.Now, c.Clock == nil)
 	setDefault(&c.Limits.Concurrency, 1000, c.Limits.Concurrency == 0)

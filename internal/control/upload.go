@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"hearth/internal/archive"
 	"hearth/internal/awserr"
@@ -21,6 +22,21 @@ type Buckets interface {
 	Open(ctx context.Context, bucket, key, version string) (*s3.Object, error)
 }
 
+// Images finds container images.
+type Images interface {
+	// Resolve finds the image for an architecture that a URI names now. That
+	// there is none, or none for this account, is an *awserr.Error.
+	Resolve(ctx context.Context, account, uri, architecture string) (Image, error)
+}
+
+// Image is a container image as it was found.
+type Image struct {
+	// Resolved is its URI by digest.
+	Resolved string
+	// Digest is that of its manifest, sha256:….
+	Digest string
+}
+
 // fetches is how many archives are fetched from S3 at once: each takes as much
 // of the disk as an archive may have.
 const fetches = 4
@@ -32,17 +48,31 @@ type upload struct {
 	// code describes the archive; its Object is where it is or will be stored.
 	code function.Code
 	// zip are the bytes that are still to be stored; nil if they are.
-	zip     []byte
+	zip []byte
+	// image is set for code that is a container image.
+	image   *function.Image
 	release func()
 }
 
-// receive takes an archive for account, from the request or from S3, checks it
-// and sets quota aside for it and for what else the change needs.
-func (s *Service) receive(ctx context.Context, account, key string, zip []byte, from *function.S3Object, also function.Usage) (*upload, error) {
-	if from != nil {
-		return s.fetch(ctx, account, key, *from, also)
+// source is where code comes from: one of zip, s3 and image.
+type source struct {
+	zip   []byte
+	s3    *function.S3Object
+	image string // URI
+	// architecture is what an image is wanted for.
+	architecture string
+}
+
+// receive takes code for account, from the request, from S3 or as an image,
+// checks it and sets quota aside for it and for what else the change needs.
+func (s *Service) receive(ctx context.Context, account, key string, from source, also function.Usage) (*upload, error) {
+	switch {
+	case from.s3 != nil:
+		return s.fetch(ctx, account, key, *from.s3, also)
+	case from.image != "":
+		return s.resolve(ctx, account, key, from, also)
 	}
-	code, err := s.checkCode(zip)
+	code, err := s.checkCode(from.zip)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +82,35 @@ func (s *Service) receive(ctx context.Context, account, key string, zip []byte, 
 	if err != nil {
 		return nil, err
 	}
-	return &upload{s: s, code: code, zip: zip, release: release}, nil
+	return &upload{s: s, code: code, zip: from.zip, release: release}, nil
+}
+
+// resolve finds out which image a URI names now. The image itself is copied
+// when the function is prepared; images count in their repository, not here.
+func (s *Service) resolve(ctx context.Context, account, key string, from source, also function.Usage) (*upload, error) {
+	if s.cfg.Images == nil {
+		return nil, errors.New("control: nothing here finds images")
+	}
+	image, err := s.cfg.Images.Resolve(ctx, account, from.image, from.architecture)
+	if err != nil {
+		return nil, err
+	}
+	release, err := s.reserve(account, also)
+	if err != nil {
+		return nil, err
+	}
+	return &upload{
+		s: s, code: function.Code{Object: key, SHA256: strings.TrimPrefix(image.Digest, "sha256:")},
+		image: &function.Image{URI: from.image, Resolved: image.Resolved}, release: release,
+	}, nil
+}
+
+// use makes an upload the code of a configuration.
+func (u *upload) use(cfg *function.Config) {
+	cfg.Code = u.code
+	if u.image != nil {
+		cfg.Image.URI, cfg.Image.Resolved = u.image.URI, u.image.Resolved
+	}
 }
 
 // fetch streams an archive from S3 into the store and checks it there: it may
@@ -172,7 +230,7 @@ func (u *upload) drop(ctx context.Context, err error) error {
 	if u.zip != nil {
 		return err
 	}
-	if derr := u.s.cfg.Objects.Delete(context.WithoutCancel(ctx), u.code.Object); derr != nil {
+	if derr := u.s.cfg.remove(context.WithoutCancel(ctx), u.code.Object); derr != nil {
 		return errors.Join(err, fmt.Errorf("an archive stays until the next start: %w", derr))
 	}
 	return err

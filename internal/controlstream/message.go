@@ -4,7 +4,7 @@ import "time"
 
 // Version is the version of this protocol. Worker and hearth-init come from
 // one build, so there is no negotiation: any other version is refused.
-const Version = 3
+const Version = 4
 
 // Endpoint is the address at which a function reaches Hearth's API, inside its
 // sandbox. It is link-local, as such addresses are on AWS, and the loopback
@@ -41,12 +41,24 @@ type Assignment struct {
 	CustomerEnv map[string]string `json:"customerEnv"`
 	PlatformEnv map[string]string `json:"platformEnv"`
 	Mounts      []Mount           `json:"mounts"`
+	// Image is set for a function that is a container image.
+	Image *Image `json:"image,omitempty"`
 	// UID and GID are the function's user; never 0.
 	UID int `json:"uid"`
 	GID int `json:"gid"`
 	// Files and Processes are the resource limits of the function.
 	Files     int `json:"files"`
 	Processes int `json:"processes"`
+}
+
+// Image says how to start a function that is a container image.
+type Image struct {
+	// Command is the program and its arguments: EntryPoint and Command.
+	Command []string `json:"command"`
+	// Dir is the working directory; empty is /.
+	Dir string `json:"dir"`
+	// Env are the image's own variables; the function's win over them.
+	Env map[string]string `json:"env"`
 }
 
 // InitReport says how an init phase ended.

@@ -60,7 +60,7 @@ const (
 )
 
 // subdirs are the directories that services keep their data in.
-var subdirs = []string{"etcd", "objects", "runtimes", "worker", "logs", "audit"}
+var subdirs = []string{"etcd", "objects", "runtimes", "worker", "logs", "audit", "chunks", "blockfs", "registry"}
 
 // Dir is a data directory that this process holds the lock of.
 type Dir struct {
@@ -260,6 +260,13 @@ func (d *Dir) Runtimes() string { return d.join("runtimes") }
 // Worker is the worker's directory; all in it can be made again.
 func (d *Dir) Worker() string { return d.join("worker") }
 
+// Chunks is where the chunks of volumes are.
+func (d *Dir) Chunks() string { return d.join("chunks") }
+
+// Blockfs is the directory of the process that shows volumes. It outlives
+// crashes of this one, and so is not below Worker.
+func (d *Dir) Blockfs() string { return d.join("blockfs") }
+
 // Keyring is the file of the master keys.
 func (d *Dir) Keyring() SecretFile { return SecretFile{dir: d.path, name: keyringFile} }
 
@@ -268,6 +275,9 @@ func (d *Dir) Logs() string { return d.join("logs") }
 
 // Audit holds the audit log.
 func (d *Dir) Audit() string { return d.join("audit") }
+
+// Registry holds pushed container images.
+func (d *Dir) Registry() string { return d.join("registry") }
 
 // explain says what to do about errors of the file system.
 func explain(path string, err error) error {

@@ -12,6 +12,7 @@ package function
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -43,7 +44,8 @@ type Code struct {
 	// Object is the archive's key in the object store. Each upload has a key
 	// of its own, so deleting one can never take another's bytes.
 	Object string `json:"object"`
-	// SHA256 is the archive's digest in standard base64, as AWS shows it.
+	// SHA256 is the archive's digest in standard base64, as AWS shows it; an
+	// image's in hexadecimal.
 	SHA256 string `json:"sha256"`
 	// Size is the archive's size in bytes.
 	Size int64 `json:"size"`
@@ -74,6 +76,9 @@ type Config struct {
 	ApplicationLogLevel string            `json:"applicationLogLevel,omitempty"`
 	SystemLogLevel      string            `json:"systemLogLevel,omitempty"`
 	Code                Code              `json:"code"`
+	// Image is set for a container image, which has no Runtime, Handler or
+	// Layers. Code.Object then names its volume.
+	Image *Image `json:"image,omitempty"`
 
 	// Layers are unpacked over each other in /opt, the last on top.
 	Layers []Layer `json:"layers,omitempty"`
@@ -91,10 +96,54 @@ type Config struct {
 	FileSystems []FileSystem `json:"fileSystems,omitempty"`
 }
 
+// Image is the container image of a function.
+type Image struct {
+	// URI is the image as its owner named it, Resolved the same by its digest.
+	URI      string `json:"uri"`
+	Resolved string `json:"resolvedUri"`
+	// EntryPoint, Command and WorkingDirectory replace what the image says
+	// itself, where they are set: AWS's ImageConfig.
+	EntryPoint       []string `json:"entryPoint,omitempty"`
+	Command          []string `json:"command,omitempty"`
+	WorkingDirectory string   `json:"workingDirectory,omitempty"`
+}
+
+// ImageConfig is what a container image says itself about how to start it.
+type ImageConfig struct {
+	EntryPoint       []string `json:"entryPoint,omitempty"`
+	Command          []string `json:"command,omitempty"`
+	WorkingDirectory string   `json:"workingDirectory,omitempty"`
+	// Env are variables as NAME=VALUE.
+	Env []string `json:"env,omitempty"`
+}
+
+// Program is what to start in a container image, with its arguments, and
+// where: what the function says wins over what the image says.
+func (i *Image) Program(own *ImageConfig) (command []string, dir string) {
+	pick := func(ours, image []string) []string {
+		if len(ours) > 0 {
+			return ours
+		}
+		return image
+	}
+	if dir = i.WorkingDirectory; dir == "" {
+		dir = own.WorkingDirectory
+	}
+	return slices.Concat(pick(i.EntryPoint, own.EntryPoint), pick(i.Command, own.Command)), dir
+}
+
 // Layer is a version of a layer as a function uses it.
 type Layer struct {
 	ARN  string `json:"arn"` // with the version
 	Code Code   `json:"code"`
+}
+
+// Account owns the layer: another one, maybe, than the function's.
+func (l *Layer) Account() string {
+	if parts := strings.Split(l.ARN, ":"); len(parts) > 4 {
+		return parts[4]
+	}
+	return ""
 }
 
 // VPC is AWS's VpcConfig.
@@ -115,6 +164,11 @@ func (c *Config) Clone() *Config {
 	d := *c
 	d.Environment, d.Sealed = maps.Clone(c.Environment), c.Sealed.clone()
 	d.Layers, d.FileSystems = slices.Clone(c.Layers), slices.Clone(c.FileSystems)
+	if c.Image != nil {
+		i := *c.Image
+		i.EntryPoint, i.Command = slices.Clone(i.EntryPoint), slices.Clone(i.Command)
+		d.Image = &i
+	}
 	if c.VPC != nil {
 		v := *c.VPC
 		v.SubnetIDs, v.SecurityGroupIDs = slices.Clone(v.SubnetIDs), slices.Clone(v.SecurityGroupIDs)

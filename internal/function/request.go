@@ -10,9 +10,11 @@ type CreateRequest struct {
 	Config Config
 	// Zip is the code archive as uploaded, or nil if it is to be fetched from
 	// S3.
-	Zip  []byte
-	S3   *S3Object
-	Tags map[string]string
+	Zip []byte
+	S3  *S3Object
+	// Image is the URI of a container image; then there is neither archive.
+	Image string
+	Tags  map[string]string
 	// CodeSigningConfig is an ARN, or empty.
 	CodeSigningConfig string
 	// Publish makes version 1 of the function at once.
@@ -30,6 +32,7 @@ type CodeUpdate struct {
 	RevisionID string
 	Zip        []byte
 	S3         *S3Object
+	Image      string // as in CreateRequest
 	// Publish makes a version of the function with its new code.
 	Publish bool
 	// Architecture is empty to keep the function's.

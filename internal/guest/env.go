@@ -42,9 +42,23 @@ func (c *Config) fixedEnv() map[string]string {
 	}
 }
 
+// imageEnv is where a container image's variables begin: its own, and AWS's
+// for those that it does not have. Where its libraries are is its own affair.
+func (c *Config) imageEnv(image *controlstream.Image) map[string]string {
+	env := map[string]string{
+		"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TZ": defaultEnv["TZ"],
+		"LAMBDA_TASK_ROOT": c.TaskDir, "LAMBDA_RUNTIME_DIR": c.RuntimeDir,
+	}
+	maps.Copy(env, image.Env)
+	return env
+}
+
 // functionEnv is the environment of the runtime of an assigned function.
 func (c *Config) functionEnv(a *controlstream.Assignment) map[string]string {
 	env := maps.Clone(defaultEnv)
+	if a.Image != nil {
+		env = c.imageEnv(a.Image)
+	}
 	for name, value := range a.PlatformEnv {
 		if overridable[name] {
 			env[name] = value
@@ -59,7 +73,11 @@ func (c *Config) functionEnv(a *controlstream.Assignment) map[string]string {
 	if a.Handler != "" {
 		env["_HANDLER"] = a.Handler
 	}
-	maps.Copy(env, c.fixedEnv())
+	if a.Image != nil {
+		env["AWS_LAMBDA_RUNTIME_API"] = c.API
+	} else {
+		maps.Copy(env, c.fixedEnv())
+	}
 	// Names and values that cannot be passed to a process would make every
 	// start fail. The API refuses them; this is the second line.
 	maps.DeleteFunc(env, func(name, value string) bool {

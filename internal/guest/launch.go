@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,29 +18,82 @@ import (
 // it can still become that, or a new one.
 func (g *guest) launch() (*started, *failure) {
 	if g.fn == nil {
-		return nil, &failure{status: controlstream.StatusError, kind: typeInvalidEntrypoint,
-			message: "no function has been assigned"}
+		return nil, unstartable(typeInvalidEntrypoint, "no function has been assigned")
 	}
 	env := g.cfg.functionEnv(g.fn)
 	if warm := g.warm; warm != nil {
 		g.warm = nil
-		if warm.handOver(g.fn, env, g.cfg.TaskDir) {
+		if g.fn.Image == nil && warm.handOver(g.fn, env, g.cfg.TaskDir) {
 			return &started{proc: warm.proc, logs: warm.logs}, nil
 		}
 		g.procs.killAll()
 		warm.discard()
 	}
-	path, found := g.bootstrap()
-	if !found {
-		return nil, &failure{status: controlstream.StatusError, kind: typeInvalidEntrypoint,
-			message: fmt.Sprintf("Couldn't find valid bootstrap(s): [%s %s]",
-				filepath.Join(g.cfg.TaskDir, "bootstrap"), filepath.Join(g.cfg.OptDir, "bootstrap"))}
+	prog, fail := g.program(env)
+	if fail != nil {
+		return nil, fail
 	}
-	rt, err := g.startRuntime(program{path: path, env: environ(env), dir: g.cfg.TaskDir, uid: g.fn.UID, gid: g.fn.GID})
+	prog.env, prog.uid, prog.gid = environ(env), g.fn.UID, g.fn.GID
+	rt, err := g.startRuntime(prog)
 	if err != nil {
-		return nil, &failure{status: controlstream.StatusError, kind: typeInvalidEntrypoint, message: err.Error()}
+		return nil, unstartable(typeInvalidEntrypoint, err.Error())
 	}
 	return rt, nil
+}
+
+// program finds what to start for the function.
+func (g *guest) program(env map[string]string) (program, *failure) {
+	if g.fn.Image != nil {
+		return imageProgram(g.fn.Image, env["PATH"])
+	}
+	path, found := g.bootstrap()
+	if !found {
+		return program{}, unstartable(typeInvalidEntrypoint, fmt.Sprintf("Couldn't find valid bootstrap(s): [%s %s]",
+			filepath.Join(g.cfg.TaskDir, "bootstrap"), filepath.Join(g.cfg.OptDir, "bootstrap")))
+	}
+	return program{path: path, dir: g.cfg.TaskDir}, nil
+}
+
+// imageProgram is the command of a container image.
+func imageProgram(image *controlstream.Image, searchPath string) (program, *failure) {
+	if len(image.Command) == 0 || image.Command[0] == "" {
+		return program{}, unstartable(typeInvalidEntrypoint, "the image has no ENTRYPOINT or CMD, and the function no ImageConfig")
+	}
+	dir := filepath.Join("/", image.Dir)
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return program{}, unstartable(typeInvalidWorkingDir, fmt.Sprintf("the working directory %s is not a directory of the image", dir))
+	}
+	name := image.Command[0]
+	path, found := lookUp(name, dir, searchPath)
+	if !found {
+		return program{}, unstartable(typeInvalidEntrypoint, fmt.Sprintf("fork/exec %s: no such file or directory", name))
+	}
+	return program{path: path, args: image.Command[1:], dir: dir}, nil
+}
+
+// lookUp finds a program as a shell would.
+func lookUp(name, dir, searchPath string) (path string, found bool) {
+	if strings.Contains(name, "/") {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(dir, name)
+		}
+		return name, isProgram(name)
+	}
+	for _, in := range filepath.SplitList(searchPath) {
+		if path := filepath.Join("/", in, name); in != "" && isProgram(path) {
+			return path, true
+		}
+	}
+	return "", false
+}
+
+func isProgram(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+func unstartable(kind, message string) *failure {
+	return &failure{status: controlstream.StatusError, kind: kind, message: message}
 }
 
 // bootstrap finds the runtime's executable, where AWS looks for it.

@@ -15,6 +15,7 @@ import (
 // program is what to start, and as whom.
 type program struct {
 	path     string
+	args     []string // without the program's own name
 	env      []string
 	dir      string
 	uid, gid int
@@ -79,7 +80,7 @@ func (p *processes) start(prog program) (*process, error) {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("set no_new_privs: %w", err)
 	}
-	pid, err := syscall.ForkExec(prog.path, []string{prog.path}, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(prog.path, append([]string{prog.path}, prog.args...), &syscall.ProcAttr{
 		Dir:   prog.dir,
 		Env:   prog.env,
 		Files: prog.files,

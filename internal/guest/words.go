@@ -14,6 +14,7 @@ import (
 const (
 	typeExitError         = "Runtime.ExitError"
 	typeInvalidEntrypoint = "Runtime.InvalidEntrypoint"
+	typeInvalidWorkingDir = "Runtime.InvalidWorkingDir"
 	typeUnknown           = "Runtime.Unknown"
 	typeFunctionUnknown   = "Function.Unknown"
 	typeTooLarge          = "Function.ResponseSizeTooLarge"

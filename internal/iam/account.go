@@ -9,6 +9,7 @@ import (
 	"hearth/internal/awsid"
 	"hearth/internal/awsquery"
 	"hearth/internal/policy"
+	"hearth/internal/sigv4"
 )
 
 // AWS makes accounts elsewhere than in IAM. The operations with Hearth in their
@@ -79,13 +80,33 @@ func (s *Service) operator(c *call, action string) error {
 	if err != nil {
 		return err
 	}
-	r := &policy.Request{Principal: &id.Principal, Action: "hearth:" + action, Resource: "*", ResourceAccount: s.cfg.Root.Account}
+	r := &policy.Request{Action: "hearth:" + action, Resource: "*"}
 	r.Keys.SourceIP = c.SourceIP
+	if !s.isOperator(c.Caller, id, r) {
+		return awserr.New("AccessDenied", notOperator, id.ARN, r.Action, s.cfg.Root.Account)
+	}
+	return nil
+}
+
+const notOperator = "User: %s is not authorized to perform: %s. Only the root user of account %s is."
+
+// isOperator decides on a request that only the operator may make.
+func (s *Service) isOperator(caller *sigv4.Identity, id *identity, r *policy.Request) bool {
+	r.Principal, r.ResourceAccount = &id.Principal, s.cfg.Root.Account
 	d := policy.Decision{Allowed: id.Kind == policy.RootUser && id.Account == s.cfg.Root.Account && id.session == nil, Missing: policy.KindIdentity}
-	s.audit(c.Caller, r, d)
-	if !d.Allowed {
-		return awserr.New("AccessDenied", "User: %s is not authorized to perform: hearth:%s. Only the root user of account %s is.",
-			id.ARN, action, s.cfg.Root.Account)
+	s.audit(caller, r, d)
+	return d.Allowed
+}
+
+// AuthorizeOperator refuses everybody but the operator, the root user of the
+// first account.
+func (s *Service) AuthorizeOperator(caller *sigv4.Identity, r *policy.Request) error {
+	id, err := identityOf(caller)
+	if err != nil {
+		return err
+	}
+	if !s.isOperator(caller, id, r) {
+		return awserr.New("AccessDeniedException", notOperator, id.ARN, r.Action, s.cfg.Root.Account)
 	}
 	return nil
 }

@@ -24,24 +24,25 @@ var layers = []layer{
 	{name: "leaf", packages: []string{
 		"internal/arn", "internal/awserr", "internal/awsid", "internal/awsquery", "internal/chunk", "internal/codesigning",
 		"internal/controlstream", "internal/environment",
-		"internal/function", "internal/invocation", "internal/layer", "internal/sandbox", "internal/sigv4",
+		"internal/function", "internal/invocation", "internal/layer", "internal/ociname", "internal/sandbox", "internal/sigv4",
 	}},
 	// domain packages know one thing of the machine or of a format each.
 	{name: "domain", packages: []string{
-		"internal/archive", "internal/audit", "internal/catalog", "internal/cgroup", "internal/datadir",
+		"internal/archive", "internal/artifact", "internal/audit", "internal/blockfs", "internal/catalog", "internal/cgroup",
+		"internal/chunkstore/...", "internal/datadir",
 		"internal/deploy", "internal/doctor", "internal/etcd", "internal/eventfilter",
 		"internal/eventsource", "internal/flatten", "internal/functionurl", "internal/guest/...", "internal/keyring", "internal/lint",
 		"internal/logfilter", "internal/logstore", "internal/managedruntime", "internal/mount",
-		"internal/netns", "internal/objectstore", "internal/osthread", "internal/policy",
+		"internal/netns", "internal/objectstore", "internal/ociimage", "internal/osthread", "internal/outbound", "internal/policy",
 		"internal/s3", "internal/sandbox/...", "internal/scratch", "internal/table",
-		"internal/volume", "internal/webidentity", "runtimes",
+		"internal/volume", "internal/volumefs", "internal/webidentity", "runtimes",
 	}},
 	// Services meet only through interfaces that the caller owns: each can
 	// become a process, and most will.
 	{name: "service", apart: true, packages: []string{
 		"internal/api", "internal/assignment", "internal/control", "internal/counting",
-		"internal/frontend", "internal/iam", "internal/kms", "internal/logsapi", "internal/placement",
-		"internal/worker",
+		"internal/frontend", "internal/garbage", "internal/iam", "internal/kms", "internal/logsapi", "internal/placement",
+		"internal/registry", "internal/worker",
 	}},
 	{name: "wiring", packages: []string{"internal/cluster"}},
 	{name: "command", packages: []string{"internal/bench", "internal/cli"}},

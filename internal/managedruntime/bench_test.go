@@ -3,6 +3,8 @@ package managedruntime_test
 import (
 	"testing"
 	"time"
+
+	"hearth/test/harness/runtimeapi"
 )
 
 // BenchmarkFirstAnswer is the time to the first answer of an empty function:
@@ -19,7 +21,7 @@ func BenchmarkFirstAnswer(b *testing.B) {
 				var total time.Duration
 				for range b.N {
 					s := start(b, options{runtime: c.runtime, handler: "app.handler", prewarm: prewarm, task: map[string]string{c.file: c.source}})
-					s.invoke(event{payload: "{}"})
+					s.invoke(runtimeapi.Event{Payload: "{}"})
 					total += time.Since(s.began)
 					s.stop()
 				}
@@ -38,9 +40,9 @@ func BenchmarkInvoke(b *testing.B) {
 	} {
 		b.Run(runtime, func(b *testing.B) {
 			s := start(b, options{runtime: runtime, handler: "app.handler", task: task})
-			s.invoke(event{payload: "{}"})
+			s.invoke(runtimeapi.Event{Payload: "{}"})
 			for b.Loop() {
-				s.invoke(event{payload: `{"name":"you"}`})
+				s.invoke(runtimeapi.Event{Payload: `{"name":"you"}`})
 			}
 		})
 	}

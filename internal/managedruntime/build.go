@@ -36,39 +36,64 @@ func (s *Store) build(ctx context.Context, r runtimes.Recipe, say func(string, .
 	defer os.RemoveAll(tmp)
 
 	root := filepath.Join(tmp, "root")
-	if err := os.Mkdir(root, 0o755); err != nil {
-		return Image{}, err
-	}
-	say("fetching and unpacking %d Debian packages and what they need", len(r.Packages))
-	packages, err := unpackDebian(ctx, r, tmp, root)
-	if err != nil {
-		return Image{}, err
-	}
-	if err := addPackages(ctx, r, tmp, root, say); err != nil {
-		return Image{}, err
-	}
-	say("arranging files")
-	if err := arrange(root, r); err != nil {
-		return Image{}, err
-	}
-	if err := finishTree(ctx, root, r, say); err != nil {
-		return Image{}, err
-	}
-	digest, usage, err := seal(root)
+	t, err := makeTree(ctx, r, tmp, root, say)
 	if err != nil {
 		return Image{}, err
 	}
 	say("writing the ext4 image")
 	file := filepath.Join(tmp, "image")
-	if err := writeExt4(ctx, file, root, digest, usage); err != nil {
+	if err := writeExt4(ctx, file, root, t.digest, t.usage); err != nil {
 		return Image{}, err
 	}
-	img := Image{Name: r.Name, Version: r.Version, Digest: digest, Packages: packages}
+	img := Image{Name: r.Name, Version: r.Version, Digest: t.digest, Packages: t.packages}
 	if err := s.publish(&img, r, file); err != nil {
 		return Image{}, err
 	}
 	s.prune(r.Name)
 	return img, nil
+}
+
+// Tree makes the root file system of a recipe in root, which must not exist:
+// what an image of the recipe would hold, with the same owners, modes and
+// times. Tmp is an existing directory for what is needed only meanwhile, on
+// whose disk the caller has seen to it that there is room. It returns the
+// Debian packages that were unpacked, as name_version.
+func Tree(ctx context.Context, r runtimes.Recipe, tmp, root string, progress func(string)) (packages []string, err error) {
+	t, err := makeTree(ctx, r, tmp, root, func(format string, args ...any) {
+		progress(r.Name + ": " + fmt.Sprintf(format, args...))
+	})
+	return t.packages, err
+}
+
+// tree is a finished root file system.
+type tree struct {
+	digest   string
+	usage    usage
+	packages []string
+}
+
+// makeTree does the steps of a recipe.
+func makeTree(ctx context.Context, r runtimes.Recipe, tmp, root string, say func(string, ...any)) (tree, error) {
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return tree{}, err
+	}
+	say("fetching and unpacking %d Debian packages and what they need", len(r.Packages))
+	packages, err := unpackDebian(ctx, r, tmp, root)
+	if err != nil {
+		return tree{}, err
+	}
+	if err := addPackages(ctx, r, tmp, root, say); err != nil {
+		return tree{}, err
+	}
+	say("arranging files")
+	if err := arrange(root, r); err != nil {
+		return tree{}, err
+	}
+	if err := finishTree(ctx, root, r, say); err != nil {
+		return tree{}, err
+	}
+	digest, u, err := seal(root)
+	return tree{digest: digest, usage: u, packages: packages}, err
 }
 
 // tempPrefix begins the names of a runtime's temporary directories.

@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"hearth/test/harness/runtimeapi"
 )
 
 // TestExamples runs the functions that people copy.
@@ -37,12 +39,12 @@ func TestExamples(t *testing.T) {
 			}
 			o.task = map[string]string{c.file: string(content)}
 			s := start(t, o)
-			if got := s.invoke(event{payload: `{"name":"you","language":"fr"}`}); got.kind != "response" || got.body != c.message {
-				t.Errorf("got %s %s, want %s", got.kind, got.body, c.message)
+			if got := s.invoke(runtimeapi.Event{Payload: `{"name":"you","language":"fr"}`}); got.Kind != "response" || got.Body != c.message {
+				t.Errorf("got %s %s, want %s", got.Kind, got.Body, c.message)
 			}
-			got := s.invoke(event{payload: `{"language":"xx"}`})
-			if f := parseFailure(t, got); got.kind != "error" || f.Type+": "+f.Message != c.failed {
-				t.Errorf("got %s %s, want %s", got.kind, got.body, c.failed)
+			got := s.invoke(runtimeapi.Event{Payload: `{"language":"xx"}`})
+			if f := parseFailure(t, got); got.Kind != "error" || f.Type+": "+f.Message != c.failed {
+				t.Errorf("got %s %s, want %s", got.Kind, got.Body, c.failed)
 			}
 		})
 	}

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"hearth/test/harness/runtimeapi"
 )
 
 // TestNodeResults invokes one function with many handlers, one after the
@@ -55,20 +57,20 @@ func TestNodeResults(t *testing.T) {
 	for _, prewarm := range []bool{false, true} {
 		s := start(t, options{runtime: "nodejs20.x", handler: "app.handler", prewarm: prewarm, task: map[string]string{"app.js": source}})
 		for _, c := range cases {
-			got := s.invoke(event{payload: c.payload})
-			text := got.body
-			if got.kind == "error" {
+			got := s.invoke(runtimeapi.Event{Payload: c.payload})
+			text := got.Body
+			if got.Kind == "error" {
 				f := parseFailure(t, got)
 				text = f.Type + ": " + f.Message
 				if f.Trace == nil || f.Request != nil {
-					t.Errorf("%s: payload %s", c.name, got.body)
+					t.Errorf("%s: payload %s", c.name, got.Body)
 				}
 			}
-			if got.kind != c.kind || text != c.want {
-				t.Errorf("prewarm %v: %s: got %s %.200s, want %s %.200s", prewarm, c.name, got.kind, text, c.kind, c.want)
+			if got.Kind != c.kind || text != c.want {
+				t.Errorf("prewarm %v: %s: got %s %.200s, want %s %.200s", prewarm, c.name, got.Kind, text, c.kind, c.want)
 			}
 		}
-		if n := s.api.connections(); n != 1 {
+		if n := s.api.Connections(); n != 1 {
 			t.Errorf("runtime used %d connections, want 1", n)
 		}
 	}
@@ -97,8 +99,8 @@ func TestNodeModules(t *testing.T) {
 	}
 	for i, c := range cases {
 		s := start(t, options{runtime: "nodejs20.x", handler: c.handler, task: c.task, opt: c.opt, prewarm: i%2 == 0})
-		if got := s.invoke(event{payload: "{}"}); got.body != `"`+c.want+`"` {
-			t.Errorf("%s: got %s %s, want %q\n%s", c.name, got.kind, got.body, c.want, s.out)
+		if got := s.invoke(runtimeapi.Event{Payload: "{}"}); got.Body != `"`+c.want+`"` {
+			t.Errorf("%s: got %s %s, want %q\n%s", c.name, got.Kind, got.Body, c.want, s.out)
 		}
 	}
 }
@@ -133,10 +135,10 @@ func TestNodeInitErrors(t *testing.T) {
 			s := start(t, options{runtime: "nodejs20.x", handler: c.handler, task: c.task})
 			a := s.answer()
 			got := parseFailure(t, a)
-			if a.kind != "init" || got.Type != c.want || got.Message != c.message {
-				t.Errorf("got %s %s: %q, want init %s: %q", a.kind, got.Type, got.Message, c.want, c.message)
+			if a.Kind != "init" || got.Type != c.want || got.Message != c.message {
+				t.Errorf("got %s %s: %q, want init %s: %q", a.Kind, got.Type, got.Message, c.want, c.message)
 			}
-			if h := a.header.Get("Lambda-Runtime-Function-Error-Type"); h != c.want {
+			if h := a.Header.Get("Lambda-Runtime-Function-Error-Type"); h != c.want {
 				t.Errorf("error type in the header: got %q, want %q", h, c.want)
 			}
 			want := 129
@@ -165,11 +167,11 @@ func TestNodeFatal(t *testing.T) {
 	}
 	for _, c := range cases {
 		s := start(t, options{runtime: "nodejs20.x", handler: "app.handler", task: map[string]string{"app.js": "exports.handler = " + c.handler}})
-		s.api.events <- event{id: requestID, payload: "{}"}
+		s.api.Events <- runtimeapi.Event{ID: requestID, Payload: "{}"}
 		if c.want != "" {
 			a := s.answer()
-			if f := parseFailure(t, a); a.kind != "error" || f.Type+": "+f.Message != c.want {
-				t.Errorf("%s: got %s %s, want %s", c.name, a.kind, a.body, c.want)
+			if f := parseFailure(t, a); a.Kind != "error" || f.Type+": "+f.Message != c.want {
+				t.Errorf("%s: got %s %s, want %s", c.name, a.Kind, a.Body, c.want)
 			}
 		}
 		if got := s.exit(); got != c.status {
@@ -203,7 +205,7 @@ func TestNodePrewarmedIsNoDifferent(t *testing.T) {
 func TestNodeContext(t *testing.T) {
 	got, out := probe(t, options{runtime: "nodejs20.x", handler: "app.handler", task: map[string]string{"app.js": nodeProbe}})
 	want := map[string]string{
-		"id": `"` + requestID + `"`, "arn": `"` + functionARN + `"`, "name": `"f"`, "version": `"$LATEST"`, "memory": `"128"`,
+		"id": `"` + requestID + `"`, "arn": `"` + runtimeapi.FunctionARN + `"`, "name": `"f"`, "version": `"$LATEST"`, "memory": `"128"`,
 		"group": `"/aws/lambda/f"`, "stream": `"2026/01/01/[$LATEST]0123"`, "left": "true", "client": `{"k":"v"}`, "identity": `"id"`,
 		"waits": "true", "trace": `"Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1"`,
 		"cwd": `"/var/task"`, "uid": "[993,990,[990]]", "gc": `"function"`, "tz": "0", "http": "81920",
@@ -220,7 +222,7 @@ func TestNodeContext(t *testing.T) {
 func TestNodeErrorLog(t *testing.T) {
 	s := start(t, options{runtime: "nodejs20.x", handler: "app.handler",
 		task: map[string]string{"app.js": "exports.handler = async () => { throw Object.assign(new Error('no'), {code: 7}); };"}})
-	got := parseFailure(t, s.invoke(event{payload: "{}"}))
+	got := parseFailure(t, s.invoke(runtimeapi.Event{Payload: "{}"}))
 	if len(got.Trace) < 2 || got.Trace[0] != "Error: no" || !strings.Contains(got.Trace[1], "exports.handler (/var/task/app.js:1:") {
 		t.Errorf("trace: got %q", got.Trace)
 	}
@@ -233,7 +235,7 @@ func TestNodeJSONLogs(t *testing.T) {
 			env: map[string]string{"AWS_LAMBDA_LOG_FORMAT": "JSON", "AWS_LAMBDA_LOG_LEVEL": "INFO"},
 			task: map[string]string{"app.js": "exports.handler = async () => {\n  console.debug('hidden');\n  console.info({k: 1});\n" +
 				"  console.warn('two %d', 2, new Error('e'));\n  throw new TypeError('no');\n};"}})
-		s.invoke(event{payload: "{}"})
+		s.invoke(runtimeapi.Event{Payload: "{}"})
 		lines := s.out.jsonLines(t, 3)
 		first, _ := json.Marshal(lines[0]["message"])
 		last, _ := lines[2]["message"].(map[string]any)
@@ -276,26 +278,26 @@ func TestNodeStreaming(t *testing.T) {
 	source += "];\nlet n = 0;\nexports.handler = awslambda.streamifyResponse((e, s, c) => cases[n++](e, s, c));\n"
 	s := start(t, options{runtime: "nodejs20.x", handler: "app.handler", task: map[string]string{"app.js": source}})
 	for _, c := range cases {
-		got := s.invoke(event{payload: "{}"})
-		text := got.body
-		if got.kind == "error" {
+		got := s.invoke(runtimeapi.Event{Payload: "{}"})
+		text := got.Body
+		if got.Kind == "error" {
 			f := parseFailure(t, got)
 			text = f.Type + ": " + f.Message
-		} else if mode := got.header.Get("Lambda-Runtime-Function-Response-Mode"); mode != "streaming" {
+		} else if mode := got.Header.Get("Lambda-Runtime-Function-Response-Mode"); mode != "streaming" {
 			t.Errorf("%s: response mode %q", c.name, mode)
 		}
-		if got.kind != c.kind || text != c.want || got.header.Get("Content-Type") != c.contentType {
-			t.Errorf("%s: got %s %s %.100q, want %s %s %.100q", c.name, got.kind, got.header.Get("Content-Type"), text, c.kind, c.contentType, c.want)
+		if got.Kind != c.kind || text != c.want || got.Header.Get("Content-Type") != c.contentType {
+			t.Errorf("%s: got %s %s %.100q, want %s %s %.100q", c.name, got.Kind, got.Header.Get("Content-Type"), text, c.kind, c.contentType, c.want)
 		}
 		failed := ""
-		if body := got.trailer.Get("Lambda-Runtime-Function-Error-Body"); body != "" {
+		if body := got.Trailer.Get("Lambda-Runtime-Function-Error-Body"); body != "" {
 			plain, err := base64.StdEncoding.DecodeString(body)
 			if err != nil {
 				t.Errorf("%s: error trailer: %v", c.name, err)
 			}
-			f := parseFailure(t, answer{body: string(plain)})
+			f := parseFailure(t, runtimeapi.Answer{Body: string(plain)})
 			failed = f.Type + ": " + f.Message
-			if h := got.trailer.Get("Lambda-Runtime-Function-Error-Type"); h != f.Type {
+			if h := got.Trailer.Get("Lambda-Runtime-Function-Error-Type"); h != f.Type {
 				t.Errorf("%s: error type trailer %q", c.name, h)
 			}
 		}

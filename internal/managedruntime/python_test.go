@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"hearth/test/harness/runtimeapi"
 )
 
 // failure is the payload of an error, as both runtimes post it.
@@ -17,11 +19,11 @@ type failure struct {
 	Trace   []string `json:"trace"`      // Node's name
 }
 
-func parseFailure(t *testing.T, a answer) failure {
+func parseFailure(t *testing.T, a runtimeapi.Answer) failure {
 	t.Helper()
 	var f failure
-	if err := json.Unmarshal([]byte(a.body), &f); err != nil {
-		t.Fatalf("error payload %q: %v", a.body, err)
+	if err := json.Unmarshal([]byte(a.Body), &f); err != nil {
+		t.Fatalf("error payload %q: %v", a.Body, err)
 	}
 	return f
 }
@@ -65,20 +67,20 @@ def handler(event, context):
 	source = strings.Replace(source, `iter("abcdefghijklmnopqrstuvwxyz")`, `iter("abcdefghijlmnopqrstuvwxyz")`, 1)
 	s := start(t, options{runtime: "python3.11", handler: "app.handler", task: map[string]string{"app.py": source}})
 	for _, c := range cases {
-		got := s.invoke(event{payload: c.payload})
-		text := got.body
-		if got.kind == "error" {
+		got := s.invoke(runtimeapi.Event{Payload: c.payload})
+		text := got.Body
+		if got.Kind == "error" {
 			f := parseFailure(t, got)
 			text = f.Type + ": " + f.Message
 			if f.Request == nil || *f.Request != requestID {
 				t.Errorf("%s: requestId of the error: got %v, want %s", c.name, f.Request, requestID)
 			}
 		}
-		if got.kind != c.kind || text != c.want {
-			t.Errorf("%s: got %s %s, want %s %s", c.name, got.kind, text, c.kind, c.want)
+		if got.Kind != c.kind || text != c.want {
+			t.Errorf("%s: got %s %s, want %s %s", c.name, got.Kind, text, c.kind, c.want)
 		}
 	}
-	if n := s.api.connections(); n != 1 {
+	if n := s.api.Connections(); n != 1 {
 		t.Errorf("runtime used %d connections for its events, want 1", n)
 	}
 }
@@ -87,7 +89,7 @@ func TestPythonStackTrace(t *testing.T) {
 	s := start(t, options{runtime: "python3.11", handler: "app.handler", task: map[string]string{
 		"app.py": "def inner():\n    raise KeyError('k')\n\ndef handler(event, context):\n    return inner()\n",
 	}})
-	got := parseFailure(t, s.invoke(event{payload: "{}"}))
+	got := parseFailure(t, s.invoke(runtimeapi.Event{Payload: "{}"}))
 	want := []string{
 		"  File \"/var/task/app.py\", line 5, in handler\n    return inner()\n",
 		"  File \"/var/task/app.py\", line 2, in inner\n    raise KeyError('k')\n",
@@ -124,13 +126,13 @@ func TestPythonInitErrors(t *testing.T) {
 			s := start(t, options{runtime: "python3.11", handler: c.handler, task: c.task})
 			a := s.answer()
 			got := parseFailure(t, a)
-			if a.kind != "init" || got.Type != c.want || got.Message != c.message {
-				t.Errorf("got %s %s: %s, want init %s: %s", a.kind, got.Type, got.Message, c.want, c.message)
+			if a.Kind != "init" || got.Type != c.want || got.Message != c.message {
+				t.Errorf("got %s %s: %s, want init %s: %s", a.Kind, got.Type, got.Message, c.want, c.message)
 			}
 			if got.Request == nil || *got.Request != "" {
 				t.Errorf("requestId: got %v, want the empty string", got.Request)
 			}
-			if h := a.header.Get("Lambda-Runtime-Function-Error-Type"); h != c.want {
+			if h := a.Header.Get("Lambda-Runtime-Function-Error-Type"); h != c.want {
 				t.Errorf("error type in the header: got %q, want %q", h, c.want)
 			}
 			if status := s.exit(); status != 1 {
@@ -157,7 +159,7 @@ func TestPythonExits(t *testing.T) {
 	for body, want := range map[string]int{"sys.exit(3)": 3, "sys.exit()": 0, "os._exit(7)": 7, "os.kill(os.getpid(), 9)": 137} {
 		s := start(t, options{runtime: "python3.11", handler: "app.handler",
 			task: map[string]string{"app.py": "import os, sys\ndef handler(event, context):\n    " + body + "\n"}})
-		s.api.events <- event{id: requestID, payload: "{}"}
+		s.api.Events <- runtimeapi.Event{ID: requestID, Payload: "{}"}
 		if got := s.exit(); got != want {
 			t.Errorf("%s: exit status %d, want %d", body, got, want)
 		}
@@ -193,15 +195,15 @@ def handler(event, context):
 func probe(t *testing.T, o options) (map[string]any, *output) {
 	t.Helper()
 	s := start(t, o)
-	a := s.invoke(event{payload: "{}", header: map[string]string{
+	a := s.invoke(runtimeapi.Event{Payload: "{}", Header: map[string]string{
 		"Lambda-Runtime-Client-Context":   `{"custom":{"k":"v"},"env":{"make":"m"},"client":{"app_title":"a"}}`,
 		"Lambda-Runtime-Cognito-Identity": `{"cognitoIdentityId":"id","cognitoIdentityPoolId":"pool"}`,
 	}})
-	if a.kind != "response" {
-		t.Fatalf("got %s %s", a.kind, a.body)
+	if a.Kind != "response" {
+		t.Fatalf("got %s %s", a.Kind, a.Body)
 	}
 	var got map[string]any
-	if err := json.Unmarshal([]byte(a.body), &got); err != nil {
+	if err := json.Unmarshal([]byte(a.Body), &got); err != nil {
 		t.Fatal(err)
 	}
 	return got, s.out
@@ -282,7 +284,7 @@ func TestPythonPreloadedIsNoDifferent(t *testing.T) {
 func TestPythonContext(t *testing.T) {
 	got, out := probe(t, options{runtime: "python3.11", handler: "app.handler", task: map[string]string{"app.py": pythonProbe}})
 	want := map[string]string{
-		"id": `"` + requestID + `"`, "arn": `"` + functionARN + `"`, "name": `"f"`, "version": `"$LATEST"`, "memory": `"128"`,
+		"id": `"` + requestID + `"`, "arn": `"` + runtimeapi.FunctionARN + `"`, "name": `"f"`, "version": `"$LATEST"`, "memory": `"128"`,
 		"group": `"/aws/lambda/f"`, "stream": `"2026/01/01/[$LATEST]0123"`, "left": "true", "client": `{"k":"v"}`,
 		"device": `{"make":"m"}`, "identity": `"id"`, "cwd": `"/var/task"`, "prefix": `"/var/lang"`, "uid": "[993,990,[]]",
 		"trace": `"Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1"`, "preloaded": "[]", "tz": `"UTC"`,
@@ -309,7 +311,7 @@ func TestPythonJSONLogs(t *testing.T) {
 			env: map[string]string{"AWS_LAMBDA_LOG_FORMAT": "JSON", "AWS_LAMBDA_LOG_LEVEL": "INFO"},
 			task: map[string]string{"app.py": "import logging\ndef handler(event, context):\n" +
 				"    logging.debug('hidden')\n    logging.info('shown', extra={'k': 1})\n    raise ValueError('no')\n"}})
-		s.invoke(event{payload: "{}"})
+		s.invoke(runtimeapi.Event{Payload: "{}"})
 		lines := s.out.jsonLines(t, 2)
 		if len(lines) != 2 || lines[0]["message"] != "shown" || lines[0]["level"] != "INFO" || lines[0]["requestId"] != requestID ||
 			lines[0]["k"] != 1.0 || lines[1]["errorType"] != "ValueError" || lines[1]["level"] != "ERROR" {
@@ -327,8 +329,8 @@ func TestPythonLayers(t *testing.T) {
 		task: map[string]string{"both.py": "X = 'task'", "app.py": "import subprocess, sys\nimport layered, both, deep, boto3\n" +
 			"def handler(event, context):\n    child = subprocess.run([sys.executable, '-c', 'import boto3, runtime_client; print(1)'], capture_output=True, text=True)\n" +
 			"    return [layered.X, both.X, deep.X, boto3.__version__, child.stdout + child.stderr]\n"}})
-	if got := s.invoke(event{payload: "{}"}); got.body != `["layer", "task", "deep", "1.44.5", "1\n"]` {
-		t.Errorf("got %s", got.body)
+	if got := s.invoke(runtimeapi.Event{Payload: "{}"}); got.Body != `["layer", "task", "deep", "1.44.5", "1\n"]` {
+		t.Errorf("got %s", got.Body)
 	}
 }
 
@@ -343,8 +345,8 @@ func TestPythonLibraries(t *testing.T) {
 		s := start(t, options{runtime: "python3.11", handler: "app.handler", prewarm: prewarm,
 			task: map[string]string{"lib/libprobe.so": string(library),
 				"app.py": "import ctypes\ndef handler(event, context):\n    return ctypes.CDLL('libprobe.so').zlibCompileFlags() > 0\n"}})
-		if got := s.invoke(event{payload: "{}"}); got.body != "true" {
-			t.Errorf("prewarm %v: got %s %s", prewarm, got.kind, got.body)
+		if got := s.invoke(runtimeapi.Event{Payload: "{}"}); got.Body != "true" {
+			t.Errorf("prewarm %v: got %s %s", prewarm, got.Kind, got.Body)
 		}
 	}
 }
@@ -356,8 +358,8 @@ func TestExecWrapper(t *testing.T) {
 		"nodejs20.x": {"app.js": "exports.handler = async () => process.env.WRAPPED;", "wrap": wrapper},
 	} {
 		o := options{runtime: runtime, handler: "app.handler", task: files, env: map[string]string{"AWS_LAMBDA_EXEC_WRAPPER": "/var/task/wrap"}}
-		if got := start(t, o).invoke(event{payload: "{}"}); got.kind != "response" {
-			t.Errorf("%s: got %s %s", runtime, got.kind, got.body)
+		if got := start(t, o).invoke(runtimeapi.Event{Payload: "{}"}); got.Kind != "response" {
+			t.Errorf("%s: got %s %s", runtime, got.Kind, got.Body)
 		}
 		for path, want := range map[string]int{"/var/task/nothere": 127, "/var/task/app.py": 126, "/var/task/app.js": 126} {
 			if _, ok := files[strings.TrimPrefix(path, "/var/task/")]; !ok && want == 126 {

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"hearth/internal/managedruntime"
+	"hearth/test/harness/runtimeapi"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -63,7 +64,7 @@ exec env -i ${VARIABLES} /usr/sbin/chroot --userspec=993:990 --groups= "$ROOT" /
 // sandbox is a runtime in its image, without the sandbox around it.
 type sandbox struct {
 	t    testing.TB
-	api  *runtimeAPI
+	api  *runtimeapi.Server
 	cmd  *exec.Cmd
 	out  *output
 	done chan struct{}
@@ -140,9 +141,9 @@ func writeTree(t testing.TB, files map[string]string) string {
 func start(t testing.TB, o options) *sandbox {
 	t.Helper()
 	img := image(t, o.runtime)
-	s := &sandbox{t: t, api: serveRuntimeAPI(t), out: &output{}, done: make(chan struct{})}
+	s := &sandbox{t: t, api: runtimeapi.Serve(t), out: &output{}, done: make(chan struct{})}
 	root := t.TempDir()
-	env, dir, program := baseEnv(s.api.addr), "/", []string{"/var/runtime/prewarm"}
+	env, dir, program := baseEnv(s.api.Addr), "/", []string{"/var/runtime/prewarm"}
 	if !o.prewarm {
 		maps.Copy(env, functionEnv(o))
 		dir, program = "/var/task", []string{"/var/runtime/bootstrap"}
@@ -215,7 +216,7 @@ func (s *sandbox) prewarm(taskDir string, o options) (handOver func()) {
 		if err := os.CopyFS(taskDir, os.DirFS(writeTree(s.t, o.task))); err != nil {
 			s.t.Fatal(err)
 		}
-		env := baseEnv(s.api.addr)
+		env := baseEnv(s.api.Addr)
 		maps.Copy(env, functionEnv(o))
 		line, err := json.Marshal(map[string]any{"env": env, "cwd": "/var/task"})
 		if err != nil {
@@ -234,24 +235,24 @@ func (s *sandbox) stop() {
 }
 
 // invoke sends an event and returns the answer.
-func (s *sandbox) invoke(e event) answer {
+func (s *sandbox) invoke(e runtimeapi.Event) runtimeapi.Answer {
 	s.t.Helper()
-	if e.id == "" {
-		e.id = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
+	if e.ID == "" {
+		e.ID = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
 	}
-	s.api.events <- e
+	s.api.Events <- e
 	return s.answer()
 }
 
 // answer waits for what the runtime posts next.
-func (s *sandbox) answer() answer {
+func (s *sandbox) answer() runtimeapi.Answer {
 	s.t.Helper()
 	select {
-	case a := <-s.api.answers:
+	case a := <-s.api.Answers:
 		return a
 	case <-s.done:
 		select {
-		case a := <-s.api.answers:
+		case a := <-s.api.Answers:
 			return a
 		default:
 		}
@@ -259,7 +260,7 @@ func (s *sandbox) answer() answer {
 	case <-time.After(30 * time.Second):
 		s.t.Fatalf("no answer\n%s", s.out)
 	}
-	return answer{}
+	return runtimeapi.Answer{}
 }
 
 // exit waits for the end of the runtime and returns its status: what a shell

@@ -3,6 +3,7 @@ package mount
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -30,6 +31,22 @@ func attachLoop(image string, readOnly bool) (*os.File, error) {
 		return nil, err
 	}
 	defer backing.Close()
+	return takeLoop(backing, flags, unix.LO_FLAGS_AUTOCLEAR, image)
+}
+
+// AttachLoop binds a free loop device, read-only, to an open file, and returns
+// the device's path. It stays until DetachLoop, whatever happens to this
+// process. name is what LoopName will tell, at most 63 bytes of it.
+func AttachLoop(backing *os.File, name string) (device string, err error) {
+	f, err := takeLoop(backing, os.O_RDONLY, 0, name)
+	if err != nil {
+		return "", fmt.Errorf("mount: attach %s: %w", name, err)
+	}
+	return f.Name(), f.Close()
+}
+
+// takeLoop binds a free loop device to an open file and leaves it open.
+func takeLoop(backing *os.File, open, loop int, name string) (*os.File, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%w (is the loop driver loaded? try: modprobe loop)", err)
@@ -40,7 +57,7 @@ func attachLoop(image string, readOnly bool) (*os.File, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w (%w)", ErrNoLoop, err)
 		}
-		device, err := configureLoop(n, flags, backing)
+		device, err := configureLoop(n, open, loop, backing, name)
 		if !errors.Is(err, unix.EBUSY) {
 			return device, err
 		}
@@ -48,8 +65,8 @@ func attachLoop(image string, readOnly bool) (*os.File, error) {
 	return nil, ErrNoLoop
 }
 
-func configureLoop(n, flags int, backing *os.File) (*os.File, error) {
-	device, err := os.OpenFile("/dev/loop"+strconv.Itoa(n), flags, 0)
+func configureLoop(n, open, loop int, backing *os.File, name string) (*os.File, error) {
+	device, err := os.OpenFile("/dev/loop"+strconv.Itoa(n), open, 0)
 	if errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT) {
 		return nil, unix.EBUSY // taken away again between naming and opening
 	}
@@ -59,14 +76,14 @@ func configureLoop(n, flags int, backing *os.File) (*os.File, error) {
 	config := unix.LoopConfig{Fd: uint32(backing.Fd())} //nolint:gosec // descriptors are small
 	// Direct I/O: the image's pages are cached once, in the file system
 	// mounted from it, not a second time in the file below.
-	config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR | unix.LO_FLAGS_DIRECT_IO
-	if flags == os.O_RDONLY {
+	config.Info.Flags = uint32(loop | unix.LO_FLAGS_DIRECT_IO) //nolint:gosec // flags are small
+	if open == os.O_RDONLY {
 		config.Info.Flags |= unix.LO_FLAGS_READ_ONLY
 	}
-	copy(config.Info.File_name[:len(config.Info.File_name)-1], backing.Name())
+	copy(config.Info.File_name[:len(config.Info.File_name)-1], name)
 	err = unix.IoctlLoopConfigure(int(device.Fd()), &config)
 	if errors.Is(err, unix.EINVAL) {
-		// The file system below cannot do direct I/O (tmpfs, FUSE).
+		// The file system below cannot do direct I/O (tmpfs).
 		config.Info.Flags &^= unix.LO_FLAGS_DIRECT_IO
 		err = unix.IoctlLoopConfigure(int(device.Fd()), &config)
 	}
@@ -76,22 +93,64 @@ func configureLoop(n, flags int, backing *os.File) (*os.File, error) {
 	return device, nil
 }
 
+// OpenLoop opens a loop device that was attached under a name. While it is
+// open it stays what it is, even if it is detached. fs.ErrNotExist says that
+// the device is, by now, another's or nobody's.
+func OpenLoop(device, name string) (*os.File, error) {
+	f, err := os.Open(device)
+	if err != nil {
+		return nil, fmt.Errorf("mount: open loop device: %w", err)
+	}
+	info, err := unix.IoctlLoopGetStatus64(int(f.Fd()))
+	if err == nil && unix.ByteSliceToString(info.File_name[:]) == name {
+		return f, nil
+	}
+	return nil, errors.Join(fmt.Errorf("mount: %s is not attached to %s: %w", device, name, fs.ErrNotExist), f.Close())
+}
+
 // LoopsBelow lists the loop devices whose image is a file below dir, also one
 // that has been deleted.
 func LoopsBelow(dir string) ([]string, error) {
+	all, err := loops()
+	if err != nil {
+		return nil, err
+	}
+	var devices []string
+	for device, backing := range all {
+		if below(backing, dir) {
+			devices = append(devices, device)
+		}
+	}
+	return devices, nil
+}
+
+// LoopsNamed lists the loop devices whose image has a name of that prefix, in
+// whichever directory, with those names: of a mount that was detached the
+// directory is not known.
+func LoopsNamed(prefix string) (map[string]string, error) {
+	all, err := loops()
+	for device, backing := range all {
+		if all[device] = filepath.Base(backing); !strings.HasPrefix(all[device], prefix) {
+			delete(all, device)
+		}
+	}
+	return all, err
+}
+
+// loops returns the paths of all devices that have an image, with that.
+func loops() (map[string]string, error) {
 	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
 	if err != nil {
 		return nil, fmt.Errorf("mount: list loop devices: %w", err)
 	}
-	var devices []string
+	all := make(map[string]string)
 	for _, file := range files {
 		// A device without an image has no such file, or loses it meanwhile.
-		backing, err := os.ReadFile(file)
-		if err == nil && below(strings.TrimSuffix(string(backing), "\n"), dir) {
-			devices = append(devices, "/dev/"+filepath.Base(filepath.Dir(filepath.Dir(file))))
+		if backing, err := os.ReadFile(file); err == nil {
+			all["/dev/"+filepath.Base(filepath.Dir(filepath.Dir(file)))] = strings.TrimSuffix(string(backing), "\n")
 		}
 	}
-	return devices, nil
+	return all, nil
 }
 
 // DetachLoop frees a loop device. One that is mounted is freed with its last
@@ -102,8 +161,41 @@ func DetachLoop(device string) error {
 		return fmt.Errorf("mount: detach loop device: %w", err)
 	}
 	defer f.Close()
-	if err := unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0); err != nil && !errors.Is(err, unix.ENXIO) {
-		return fmt.Errorf("mount: detach %s: %w", device, err)
+	return detach(f)
+}
+
+// DetachLoopNamed frees a loop device as DetachLoop does, if it is still
+// attached under that name.
+func DetachLoopNamed(device, name string) error {
+	f, err := OpenLoop(device, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return detach(f)
+}
+
+func detach(device *os.File) error {
+	if err := unix.IoctlSetInt(int(device.Fd()), unix.LOOP_CLR_FD, 0); err != nil && !errors.Is(err, unix.ENXIO) {
+		return fmt.Errorf("mount: detach %s: %w", device.Name(), err)
+	}
+	return nil
+}
+
+// SetReadAhead sets how many bytes the kernel reads ahead on a block device, for
+// file systems that are mounted from it later.
+func SetReadAhead(device string, bytes int) error {
+	f, err := os.Open(device)
+	if err != nil {
+		return fmt.Errorf("mount: set read-ahead: %w", err)
+	}
+	defer f.Close()
+	// The kernel takes the number itself, not a pointer to it, in sectors.
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.BLKRASET, uintptr(bytes/512)); errno != 0 {
+		return fmt.Errorf("mount: set read-ahead of %s: %w", device, errno)
 	}
 	return nil
 }

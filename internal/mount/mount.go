@@ -3,6 +3,7 @@ package mount
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,16 @@ func Ext4(image, target string, readOnly bool, options string) error {
 	// Mounted or not, the open file is no longer needed: the mount holds the
 	// device, and without a mount closing it frees the device.
 	defer device.Close()
+	return ext4(image, device, target, readOnly, options)
+}
+
+// Ext4Device mounts, as Ext4 does and read-only, the file system on an open
+// loop device. The device can be closed then.
+func Ext4Device(device *os.File, target, options string) error {
+	return ext4(device.Name(), device, target, true, options)
+}
+
+func ext4(image string, device *os.File, target string, readOnly bool, options string) error {
 	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOATIME)
 	if readOnly {
 		flags |= unix.MS_RDONLY
@@ -29,6 +40,17 @@ func Ext4(image, target string, readOnly bool, options string) error {
 		return fmt.Errorf("mount: ext4 image %s at %s: %w", image, target, err)
 	}
 	return nil
+}
+
+// Abort ends a FUSE file system whose server may be dead or hang: everything
+// that waits for an answer fails at once (EIO). It removes the mount, too.
+// A target that is no mount point, or is not there, is no error.
+func Abort(target string) error {
+	// Forcing aborts the connection even where the mount is too busy to go.
+	if err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW|unix.MNT_FORCE); err == nil {
+		return nil
+	}
+	return Unmount(target)
 }
 
 func join(a, b string) string {

@@ -2,9 +2,11 @@ package mount_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -116,6 +118,66 @@ func TestExt4Refusals(t *testing.T) {
 		}
 	}
 	expectClean(t, dir) // a failed mount holds no loop device
+}
+
+func TestNamedLoop(t *testing.T) {
+	dir := tempDir(t)
+	image, target := makeImage(t, dir), makeDir(t, filepath.Join(dir, "target"))
+	backing, err := os.Open(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer backing.Close()
+	device, err := mount.AttachLoop(backing, "a-name")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := mount.SetReadAhead(device, 1<<20); err != nil {
+		t.Error(err)
+	}
+	sysfs := filepath.Join("/sys/block", filepath.Base(device))
+	for file, want := range map[string]string{"queue/read_ahead_kb": "1024", "loop/dio": "1", "ro": "1", "loop/autoclear": "0"} {
+		if got, err := os.ReadFile(filepath.Join(sysfs, file)); err != nil || strings.TrimSpace(string(got)) != want {
+			t.Errorf("%s: got %q, %v, want %s", file, got, err, want)
+		}
+	}
+	if _, err := mount.OpenLoop(device, "another"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("OpenLoop by another name: got %v, want ErrNotExist", err)
+	}
+	if err := mount.DetachLoopNamed(device, "another"); err != nil {
+		t.Errorf("DetachLoopNamed by another name: %v", err)
+	}
+	// The name in sysfs is that of the file.
+	if named, err := mount.LoopsNamed("imag"); err != nil || named[device] != "image" {
+		t.Errorf("LoopsNamed: got %v, %v, want %s", named, err, device)
+	}
+	open, err := mount.OpenLoop(device, "a-name")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// While it is open, or mounted, it is not freed.
+	if err := mount.DetachLoopNamed(device, "a-name"); err != nil {
+		t.Error(err)
+	}
+	if err := mount.Ext4Device(open, target, ""); err != nil {
+		t.Error(err)
+	}
+	if err := open.Close(); err != nil {
+		t.Error(err)
+	}
+	if points, err := mount.Below(target); err != nil || len(points) != 1 {
+		t.Errorf("Below: got %v, %v, want one", points, err)
+	}
+	if err := mount.Abort(target); err != nil {
+		t.Error(err)
+	}
+	expectClean(t, dir)
+	if _, err := mount.OpenLoop(device, "a-name"); err == nil {
+		t.Error("OpenLoop of what was detached: got no error")
+	}
+	if err := mount.Abort(target); err != nil {
+		t.Errorf("Abort of what is not mounted: %v", err)
+	}
 }
 
 func TestManyAtOnce(t *testing.T) {

@@ -31,6 +31,10 @@ func readError(resp *http.Response) error {
 	e, ok := parseError(b)
 	e.Status = resp.StatusCode
 	switch {
+	case resp.Request.Method == http.MethodHead && resp.StatusCode >= http.StatusBadRequest:
+		// It has no body: the status must do.
+		e.Code, e.Message = strings.ReplaceAll(http.StatusText(e.Status), " ", ""), "the answer says no more"
+		return e
 	case ok && resp.StatusCode >= http.StatusMultipleChoices:
 		return e
 	case resp.StatusCode >= http.StatusMultipleChoices && resp.StatusCode < http.StatusBadRequest:

@@ -1,6 +1,7 @@
 // Package s3 reads objects from an S3 endpoint: any server that speaks S3's
-// protocol, named by path (ENDPOINT/BUCKET/KEY). Reading one object is all it
-// can do, so that it is small enough to be sure of.
+// protocol, named by path (ENDPOINT/BUCKET/KEY). It also puts, lists and
+// deletes small ones, for the chunks of volumes. It can do nothing else, so that
+// it is small enough to be sure of.
 //
 // Invariants:
 //
@@ -14,6 +15,7 @@
 package s3
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -46,8 +48,11 @@ type Config struct {
 	Credentials Credentials
 	// AnswerTimeout bounds the wait for an answer's header; 30 s if zero.
 	AnswerTimeout time.Duration
-	// Timeout bounds reading one object; 5 minutes if zero.
+	// Timeout bounds reading one object, and any other operation; 5 minutes if
+	// zero.
 	Timeout time.Duration
+	// Connections is how many are kept open when idle; 4 if zero.
+	Connections int
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 }
@@ -81,6 +86,9 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 5 * time.Minute
 	}
+	if cfg.Connections == 0 {
+		cfg.Connections = 4
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -91,7 +99,7 @@ func New(cfg Config) (*Client, error) {
 		ResponseHeaderTimeout:  cfg.AnswerTimeout,
 		MaxResponseHeaderBytes: 64 << 10,
 		IdleConnTimeout:        30 * time.Second,
-		MaxIdleConnsPerHost:    4,
+		MaxIdleConnsPerHost:    cfg.Connections,
 		// An object is wanted as it is stored, whatever its encoding.
 		DisableCompression: true,
 	}
@@ -132,7 +140,11 @@ func (c *Client) Open(ctx context.Context, bucket, key, version string) (*Object
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
-	resp, err := c.get(ctx, path, version) //nolint:bodyclose // whoever reads the object closes it
+	query := ""
+	if version != "" {
+		query = "versionId=" + escape(version, false)
+	}
+	resp, err := c.send(ctx, request{method: http.MethodGet, path: path, query: query}) //nolint:bodyclose // whoever reads the object closes it
 	if err != nil {
 		cancel()
 		return nil, err
@@ -140,40 +152,55 @@ func (c *Client) Open(ctx context.Context, bucket, key, version string) (*Object
 	return &Object{ReadCloser: &body{resp.Body, cancel}, Size: resp.ContentLength}, nil
 }
 
-func (c *Client) get(ctx context.Context, path, version string) (*http.Response, error) {
+// request is what is asked of the endpoint, escaped.
+type request struct {
+	method, path, query string
+	body                []byte
+	sum                 [sha256.Size]byte // of the body; zeros: of nothing
+	want                int               // the status of success; 200 if zero
+	source              string            // path of an object to be copied; may be empty
+}
+
+// send returns the answer of a request that succeeded.
+func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	u := *c.base
 	// The path is sent as it is here: nothing cleans or escapes it again.
 	prefix := strings.TrimSuffix(u.EscapedPath(), "/")
-	u.Path, _ = url.PathUnescape(prefix + path)
-	u.RawPath = prefix + path
-	if version != "" {
-		u.RawQuery = "versionId=" + escape(version, false)
+	u.Path, _ = url.PathUnescape(prefix + r.path)
+	u.RawPath = prefix + r.path
+	u.RawQuery = r.query
+	var body io.Reader
+	if r.body != nil {
+		body = bytes.NewReader(r.body)
+	} else {
+		r.sum = sha256.Sum256(nil)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), body)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadName, err)
 	}
-	if err := c.sign(ctx, req); err != nil {
+	if r.source != "" {
+		req.Header.Set("X-Amz-Copy-Source", r.source)
+	}
+	if err := c.sign(ctx, req, hex.EncodeToString(r.sum[:])); err != nil {
 		return nil, err
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	if resp.StatusCode == http.StatusOK {
+	if resp.StatusCode == r.want || r.want == 0 && resp.StatusCode == http.StatusOK {
 		return resp, nil
 	}
 	defer resp.Body.Close()
 	return nil, readError(resp)
 }
 
-func (c *Client) sign(ctx context.Context, req *http.Request) error {
+func (c *Client) sign(ctx context.Context, req *http.Request, hash string) error {
 	k := c.cfg.Credentials
 	if k.AccessKeyID == "" {
 		return nil
 	}
-	empty := sha256.Sum256(nil)
-	hash := hex.EncodeToString(empty[:])
 	req.Header.Set("X-Amz-Content-Sha256", hash)
 	credentials := aws.Credentials{AccessKeyID: k.AccessKeyID, SecretAccessKey: k.SecretAccessKey, SessionToken: k.SessionToken}
 	if err := c.signer.SignHTTP(ctx, credentials, req, hash, "s3", c.cfg.Region, c.cfg.Now()); err != nil {

@@ -42,6 +42,13 @@ type touched struct {
 // NewProfile is the profile of a volume of which nothing is known.
 func NewProfile(m *Manifest) *Profile { return &Profile{id: m.ID, chunks: len(m.Entries)} }
 
+// For is the profile for another build of the same content in the same chunks.
+func (p *Profile) For(m *Manifest) *Profile {
+	q := NewProfile(m)
+	q.recordings, q.touches = p.recordings, slices.Clone(p.touches)
+	return q
+}
+
 // Recordings is how many recordings it was merged from, older ones for less.
 func (p *Profile) Recordings() int { return int(p.recordings) }
 

@@ -107,6 +107,30 @@ func TestBadChunks(t *testing.T) {
 	}
 }
 
+// TestChecked: what a source has checked is not hashed again, but what the key
+// does not open is refused all the same.
+func TestChecked(t *testing.T) {
+	b := content(2*size, 1)
+	s := newStore()
+	m, keys := built(t, s, b)
+	v := opened(t, s, m, keys, volume.Options{Checked: true})
+	p := make([]byte, size)
+	if _, err := v.ReadAt(t.Context(), p, 0); err != nil || !bytes.Equal(p, b[:size]) {
+		t.Errorf("got %v", err)
+	}
+	for what, spoil := range map[string]func([]byte) []byte{
+		"flipped": func(c []byte) []byte { c[len(c)/2] ^= 1; return c },
+		"empty":   func([]byte) []byte { return nil },
+		"huge":    func([]byte) []byte { return make([]byte, chunk.MaxSize+chunk.Overhead+1) },
+	} {
+		s.spoil = func(_ int, c []byte) []byte { return spoil(c) }
+		v = opened(t, s, m, keys, volume.Options{Checked: true})
+		if _, err := v.ReadAt(t.Context(), p, 0); !errors.Is(err, chunk.ErrIntegrity) {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+}
+
 // TestSwappedChunks: every chunk is a good one, of somewhere else.
 func TestSwappedChunks(t *testing.T) {
 	s := newStore()

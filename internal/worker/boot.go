@@ -16,7 +16,8 @@ import (
 type booted struct {
 	id      string
 	runtime string
-	image   *mountedImage
+	image   Image // of the managed runtime
+	root    *codeEntry
 	sb      sandbox.Sandbox
 	session *controlstream.Session
 	logs    *sink
@@ -24,8 +25,32 @@ type booted struct {
 	since   time.Time
 }
 
-// boot makes one; on error nothing of it is left.
-func (w *Worker) boot(ctx context.Context, runtime string) (_ *booted, err error) {
+// bootRuntime boots a sandbox of a managed runtime.
+func (w *Worker) bootRuntime(ctx context.Context, runtime string) (*booted, error) {
+	img, root, err := w.root(ctx, runtime)
+	if err != nil {
+		return nil, err
+	}
+	return w.boot(ctx, &booted{runtime: runtime, image: img, root: root})
+}
+
+// bootImage boots a sandbox of a container image.
+func (w *Worker) bootImage(ctx context.Context, code []CodeRef) (*booted, error) {
+	root, err := w.code.acquire(ctx, code)
+	if err != nil {
+		return nil, err
+	}
+	return w.boot(ctx, &booted{root: root})
+}
+
+// boot makes b a sandbox over its root; on error nothing of it is left, and the
+// root is given back.
+func (w *Worker) boot(ctx context.Context, b *booted) (_ *booted, err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.discard(b))
+		}
+	}()
 	select {
 	case w.boots <- struct{}{}:
 		defer func() { <-w.boots }()
@@ -34,17 +59,8 @@ func (w *Worker) boot(ctx context.Context, runtime string) (_ *booted, err error
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, w.cfg.BootTimeout, fmt.Errorf("worker: the sandbox did not boot within %v", w.cfg.BootTimeout))
 	defer cancel()
-	img, err := w.images.get(ctx, runtime)
-	if err != nil {
-		return nil, err
-	}
 	// Sandboxes have ids of their own: they exist before their environment.
-	b := &booted{id: string(environment.NewID()), runtime: runtime, image: img, logs: &sink{}, since: time.Now()}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, w.discard(b))
-		}
-	}()
+	b.id, b.logs, b.since = string(environment.NewID()), &sink{}, time.Now()
 	if err := w.make(ctx, b); err != nil {
 		return nil, err
 	}
@@ -67,7 +83,7 @@ func (w *Worker) make(ctx context.Context, b *booted) error {
 		b.scratch, scratchErr = w.cfg.Volumes.MakeScratch(ctx, w.scratchDir(b.id), defaultScratchMB)
 	}()
 	var err error
-	if b.sb, err = w.cfg.Driver.Create(ctx, sandbox.Spec{ID: b.id, Root: b.image.root, Egress: w.cfg.Egress}); err != nil {
+	if b.sb, err = w.cfg.Driver.Create(ctx, sandbox.Spec{ID: b.id, Root: b.root.dir, Egress: w.cfg.Egress}); err != nil {
 		err = fmt.Errorf("worker: create sandbox: %w", err)
 	}
 	<-done
@@ -89,7 +105,7 @@ func (w *Worker) discard(b *booted) error {
 	if b.scratch != nil {
 		errs = append(errs, b.scratch.Remove())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, w.code.release(b.root))...)
 }
 
 func (w *Worker) scratchDir(id string) string { return filepath.Join(w.cfg.Dir, "scratch", id) }

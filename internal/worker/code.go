@@ -2,11 +2,10 @@ package worker
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,155 +15,314 @@ import (
 	"hearth/internal/function"
 )
 
-// codeCache keeps unpacked code and layers, shared read-only by environments:
-// one directory an archive of code, and one for each list of layers that some
-// function has, unpacked over each other. It is disposable.
+// codeCache keeps volumes of code mounted, shared by environments: one mount a
+// volume, and one for each list of several layers that some function has, laid
+// over each other. It is disposable.
 type codeCache struct {
-	dir      string
-	archives Archives
-	volumes  Volumes
-	spare    int64 // bytes of unused code to keep
+	dir    string
+	code   Code
+	mounts Volumes
+	log    *slog.Logger
+	spare  int // mounts that nobody uses and that are kept
+
+	// ctx ends with the worker; making are the mounts that are being made.
+	ctx    context.Context
+	making sync.WaitGroup
 
 	mu      sync.Mutex
 	entries map[string]*codeEntry // by objects
 }
 
+// codeEntry is a mount, being made or made.
 type codeEntry struct {
-	ready chan struct{} // closed when unpacked or failed
+	key   string
+	ready chan struct{} // closed when it is mounted, or failed
 	err   error
 	dir   string
-	bytes int64
-	refs  int
-	used  time.Time
+	// volume is set for a mount of one volume, parts for one of several mounts.
+	volume Volume
+	parts  []*codeEntry
+	// recorded says that a start from the volume has been recorded.
+	recorded sync.Once
+
+	// Under the cache's lock:
+	refs int
+	used time.Time
+	// gone says that the cache does not have it any more: who releases it last
+	// unmounts it.
+	gone bool
 }
 
-func newCodeCache(cfg *Config) *codeCache {
+func newCodeCache(ctx context.Context, cfg *Config) *codeCache {
 	return &codeCache{
-		dir: filepath.Join(cfg.Dir, "code"), archives: cfg.Archives, volumes: cfg.Volumes,
-		spare: int64(cfg.CodeCacheMB) << 20, entries: make(map[string]*codeEntry),
+		ctx: ctx,
+		dir: filepath.Join(cfg.Dir, "code"), code: cfg.Code, mounts: cfg.Volumes, spare: cfg.SpareMounts, log: cfg.Log,
+		entries: make(map[string]*codeEntry),
 	}
 }
 
-// stack is archives in the order in which they are unpacked over each other.
-type stack []function.Code
-
-// key names the stack in the cache; no object's key has a line break.
-func (s stack) key() string {
-	var objects []string
-	for _, code := range s {
-		objects = append(objects, code.Object)
-	}
-	return strings.Join(objects, "\n")
-}
-
-// layersOf are the archives of a function's /opt; none if it has no layers.
-func layersOf(cfg *function.Config) stack {
-	var s stack
+// layersOf are the archives of a function's /opt, the lowest first; none if it
+// has no layers.
+func layersOf(cfg *function.Config) []CodeRef {
+	var layers []CodeRef
 	for i := range cfg.Layers {
-		s = append(s, cfg.Layers[i].Code)
+		layers = append(layers, CodeRef{Account: cfg.Layers[i].Account(), Object: cfg.Layers[i].Code.Object})
 	}
-	return s
+	return layers
 }
 
-// acquire returns the directory of the unpacked archives and pins it; callers
-// of the same ones share one unpacking.
-func (c *codeCache) acquire(ctx context.Context, s stack) (string, error) {
-	key := s.key()
+// codeOf is a function's own code.
+func codeOf(account string, cfg *function.Config) []CodeRef {
+	ref := CodeRef{Account: account, Object: cfg.Code.Object}
+	if cfg.Image != nil {
+		ref.Image = cfg.Image.Resolved
+	}
+	return []CodeRef{ref}
+}
+
+// acquire mounts what refs name, the last on top, and pins it; callers of the
+// same share one mount.
+func (c *codeCache) acquire(ctx context.Context, refs []CodeRef) (*codeEntry, error) {
+	objects := make([]string, len(refs))
+	for i, ref := range refs {
+		objects[i] = ref.Object
+	}
+	key := strings.Join(objects, "\n") // which no object's key has
 	c.mu.Lock()
 	e := c.entries[key]
+	var over []*codeEntry
+	if e != nil && e.lost() {
+		c.take(e) // and have another
+		if e.unused() {
+			over = append(over, e)
+		}
+		e = nil
+	}
 	first := e == nil
 	if first {
-		sum := sha256.Sum256([]byte(key))
-		e = &codeEntry{ready: make(chan struct{}), dir: filepath.Join(c.dir, hex.EncodeToString(sum[:12]))}
+		// A name of its own for each life: the mount before may still be going.
+		e = &codeEntry{key: key, ready: make(chan struct{}), dir: filepath.Join(c.dir, rand.Text())}
 		c.entries[key] = e
 	}
 	e.refs++
 	c.mu.Unlock()
 
+	c.unmountLogged(over...)
 	if first {
-		// Others wait for this unpacking: one caller's leaving must not fail it.
-		e.bytes, e.err = c.unpack(context.WithoutCancel(ctx), s, e.dir)
-		close(e.ready)
+		// Others wait for this mount: one caller's leaving must not fail it. It
+		// can take minutes, if the volume is to be built.
+		c.making.Go(func() {
+			e.err = c.make(c.ctx, e, refs)
+			c.made(e)
+		})
 	}
-	<-e.ready
+	select {
+	case <-e.ready:
+	case <-ctx.Done():
+		return nil, errors.Join(context.Cause(ctx), c.release(e))
+	}
 	if e.err != nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		e.refs--
-		if c.entries[key] == e {
-			delete(c.entries, key) // the next caller tries again
-		}
-		return "", e.err
+		return nil, errors.Join(e.err, c.release(e))
 	}
-	return e.dir, nil
+	return e, nil
 }
 
-// release unpins what acquire pinned.
-func (c *codeCache) release(s stack) {
+// made tells those who wait that a mount is there, or has failed.
+func (c *codeCache) made(e *codeEntry) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	e := c.entries[s.key()]
-	e.refs--
-	e.used = time.Now()
-	c.trim()
-}
-
-// trim removes the least recently used code that nobody uses beyond the spare.
-func (c *codeCache) trim() {
-	for {
-		var unused int64
-		oldest := ""
-		for object, e := range c.entries {
-			if e.refs > 0 {
-				continue
-			}
-			unused += e.bytes
-			if oldest == "" || e.used.Before(c.entries[oldest].used) {
-				oldest = object
-			}
-		}
-		if unused <= c.spare {
-			return
-		}
-		// Removed under the lock: a new acquire of the same archive must not
-		// find half of the directory.
-		_ = os.RemoveAll(c.entries[oldest].dir)
-		delete(c.entries, oldest)
+	if e.err != nil {
+		c.take(e) // the next caller tries again
+	}
+	close(e.ready)
+	nobodys := e.gone && e.refs == 0
+	c.mu.Unlock()
+	if nobodys {
+		c.unmountLogged(e)
 	}
 }
 
-func (c *codeCache) unpack(ctx context.Context, s stack, dir string) (int64, error) {
-	var archives []Archive
-	var opened []io.Closer
+func (c *codeCache) make(ctx context.Context, e *codeEntry, refs []CodeRef) (err error) {
+	if len(refs) > 1 {
+		return c.stack(ctx, e, refs)
+	}
+	if e.volume, err = c.code.Open(ctx, refs[0]); err != nil {
+		return fmt.Errorf("worker: code of the function: %w", err)
+	}
+	if err := e.volume.Mount(e.dir); err != nil {
+		err = fmt.Errorf("worker: mount code of the function: %w", err)
+		return errors.Join(err, e.volume.Release(ctx))
+	}
+	return nil
+}
+
+// stack lays volumes over each other.
+func (c *codeCache) stack(ctx context.Context, e *codeEntry, refs []CodeRef) (err error) {
 	defer func() {
-		for _, r := range opened {
-			_ = r.Close()
+		if err != nil {
+			err = errors.Join(err, c.releaseAll(e.parts))
 		}
 	}()
-	for _, code := range s {
-		r, err := c.archives.OpenCode(ctx, code.Object)
-		if err != nil {
-			return 0, fmt.Errorf("worker: code of the function: %w", err)
-		}
-		opened = append(opened, r)
-		at, ok := r.(io.ReaderAt)
-		if !ok {
-			return 0, errors.New("worker: the object store's readers cannot be read at an offset")
-		}
-		archives = append(archives, Archive{at, code.Size})
-	}
-	if err := c.volumes.Extract(archives, dir); err != nil {
-		return 0, fmt.Errorf("worker: unpack code: %w", err)
-	}
-	var bytes int64
-	err := filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
+	dirs := make([]string, len(refs)) // the top first
+	for i, ref := range refs {
+		part, err := c.acquire(ctx, []CodeRef{ref})
 		if err != nil {
 			return err
 		}
-		if i, err := d.Info(); err == nil {
-			bytes += i.Size()
+		e.parts = append(e.parts, part)
+		dirs[len(refs)-1-i] = part.dir
+	}
+	return c.mounts.Overlay(e.dir, dirs)
+}
+
+// whenLost is closed when what is mounted cannot be read any more. Volumes of
+// one machine are lost together.
+func (e *codeEntry) whenLost() <-chan struct{} {
+	if len(e.parts) > 0 {
+		return e.parts[0].whenLost()
+	}
+	return e.volume.Lost()
+}
+
+// unused says whether an entry can be unmounted. One that is being made is
+// left to who makes it. The caller holds the cache's lock.
+func (e *codeEntry) unused() bool {
+	select {
+	case <-e.ready:
+		return e.refs == 0
+	default:
+		return false
+	}
+}
+
+// lost says whether a mount that has been made cannot be read any more.
+func (e *codeEntry) lost() bool {
+	select {
+	case <-e.ready:
+	default:
+		return false
+	}
+	if e.err != nil {
+		return false
+	}
+	select {
+	case <-e.whenLost():
+		return true
+	default:
+		return false
+	}
+}
+
+// started records the first start from a mount.
+func (c *codeCache) started(ctx context.Context, e *codeEntry) {
+	for _, part := range e.parts {
+		c.started(ctx, part)
+	}
+	if e.volume != nil {
+		e.recorded.Do(func() { e.volume.Started(ctx) })
+	}
+}
+
+// take takes an entry out of the cache, for those who come from now on. The
+// caller holds the lock.
+func (c *codeCache) take(e *codeEntry) {
+	e.gone = true
+	if c.entries[e.key] == e {
+		delete(c.entries, e.key)
+	}
+}
+
+// release unpins what acquire pinned.
+func (c *codeCache) release(e *codeEntry) error {
+	c.mu.Lock()
+	e.refs--
+	e.used = time.Now()
+	var over []*codeEntry
+	if e.gone && e.unused() {
+		over = append(over, e)
+	}
+	over = append(over, c.trim()...)
+	c.mu.Unlock()
+	return c.unmountAll(over)
+}
+
+func (c *codeCache) releaseAll(all []*codeEntry) error {
+	var errs []error
+	for _, e := range all {
+		errs = append(errs, c.release(e))
+	}
+	return errors.Join(errs...)
+}
+
+// trim takes out the least recently used mounts that nobody uses beyond the
+// spare ones. The caller holds the lock, and unmounts them without it.
+func (c *codeCache) trim() (over []*codeEntry) {
+	for {
+		unused := 0
+		var oldest *codeEntry
+		for _, e := range c.entries {
+			if !e.unused() {
+				continue
+			}
+			unused++
+			if oldest == nil || e.used.Before(oldest.used) {
+				oldest = e
+			}
 		}
-		return nil
-	})
-	return bytes, err
+		if unused <= c.spare {
+			return over
+		}
+		c.take(oldest)
+		over = append(over, oldest)
+	}
+}
+
+// unmountLogged is unmountAll where nobody can be told.
+func (c *codeCache) unmountLogged(all ...*codeEntry) {
+	if err := c.unmountAll(all); err != nil {
+		c.log.LogAttrs(c.ctx, slog.LevelError, "worker: a volume is not unmounted", slog.Any("error", err))
+	}
+}
+
+// unmountAll ends mounts that nobody can reach any more.
+func (c *codeCache) unmountAll(all []*codeEntry) error {
+	var errs []error
+	for _, e := range all {
+		if e.err != nil {
+			continue // never was mounted
+		}
+		err := c.mounts.Unmount(e.dir)
+		if err == nil {
+			err = os.Remove(e.dir)
+		}
+		errs = append(errs, err)
+		if e.volume != nil {
+			errs = append(errs, e.volume.Release(context.Background()))
+		}
+		errs = append(errs, c.releaseAll(e.parts))
+	}
+	return errors.Join(errs...)
+}
+
+// renew has all who come from now on get a mount of their own volume as it is
+// found then. What nobody uses is unmounted now, the rest when it is released.
+func (c *codeCache) renew() error {
+	c.mu.Lock()
+	var unused []*codeEntry
+	for _, e := range c.entries {
+		c.take(e)
+		if e.unused() {
+			unused = append(unused, e)
+		}
+	}
+	c.mu.Unlock()
+	return c.unmountAll(unused)
+}
+
+// close unmounts everything; no environment is left, and the context has ended.
+func (c *codeCache) close() error {
+	c.making.Wait()
+	c.mu.Lock()
+	c.spare = 0
+	c.mu.Unlock()
+	return c.renew()
 }

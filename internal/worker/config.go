@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"runtime"
@@ -15,7 +14,7 @@ import (
 	"hearth/internal/sandbox"
 )
 
-// Image is a managed runtime's root file system, ready to be mounted.
+// Image is a managed runtime's root file system.
 type Image struct {
 	// Path is the ext4 image file.
 	Path string
@@ -31,9 +30,34 @@ type Images interface {
 	Image(ctx context.Context, runtime string) (Image, error)
 }
 
-// Archives opens the stored code of a function.
-type Archives interface {
-	OpenCode(ctx context.Context, object string) (io.ReadSeekCloser, error)
+// CodeRef names the code of a function, or a layer.
+type CodeRef struct {
+	// Account owns it, Object is its key.
+	Account, Object string
+	// Image is a container image by its digest; empty for an archive.
+	Image string
+	// File is a managed runtime's file system; empty for code.
+	File string
+}
+
+// Code finds the volumes that code is in.
+type Code interface {
+	// Open finds a volume, or has it made.
+	Open(ctx context.Context, ref CodeRef) (Volume, error)
+}
+
+// Volume is an immutable file system.
+type Volume interface {
+	// Mount mounts it read-only at dir, which it makes.
+	Mount(dir string) error
+	// Image is what a container image says itself; nil for an archive.
+	Image() *function.ImageConfig
+	// Lost is closed when what is mounted cannot be read any more.
+	Lost() <-chan struct{}
+	// Started is called after the first start from it.
+	Started(ctx context.Context)
+	// Release gives it back, once it is unmounted.
+	Release(ctx context.Context) error
 }
 
 // Environments opens the variables of functions, which are stored sealed.
@@ -43,24 +67,16 @@ type Environments interface {
 
 // Volumes makes directories that sandboxes can be given.
 type Volumes interface {
-	// MountImage mounts an ext4 image read-only at dir, which it creates.
-	MountImage(path, dir string) error
-	// UnmountImage undoes MountImage.
-	UnmountImage(dir string) error
+	// Overlay lays directories over each other at dir, which it makes; the first
+	// hides the others.
+	Overlay(dir string, layers []string) error
+	// Unmount undoes any mount.
+	Unmount(dir string) error
 	// MakeScratch makes an empty file system of sizeMB below dir, which it
 	// creates; its content does not count as memory.
 	MakeScratch(ctx context.Context, dir string, sizeMB int) (Scratch, error)
 	// Sweep undoes every mount below dir, whoever made it.
 	Sweep(dir string) error
-	// Extract unpacks archives over each other, the last on top, into dir,
-	// which it creates atomically.
-	Extract(archives []Archive, dir string) error
-}
-
-// Archive is a code archive and its size in bytes.
-type Archive struct {
-	io.ReaderAt
-	Size int64
 }
 
 // Scratch is a mounted /tmp volume.
@@ -84,11 +100,11 @@ type Reporter interface {
 
 // Config is what a Worker needs; zero fields take their defaults.
 type Config struct {
-	ID       environment.WorkerID
-	Dir      string // all of the worker's files; disposable
-	Driver   sandbox.Driver
-	Images   Images
-	Archives Archives
+	ID     environment.WorkerID
+	Dir    string // all of the worker's files; disposable
+	Driver sandbox.Driver
+	Images Images
+	Code   Code
 	// Environments may answer *awserr.Error, which the invoke's caller gets.
 	Environments Environments
 	// Credentials makes functions' keys; functions have none if it is nil.
@@ -119,14 +135,15 @@ type Config struct {
 	// FreezeAfter is how long an environment idles before it is frozen;
 	// default 200 ms, negative never.
 	FreezeAfter time.Duration
-	// CodeCacheMB bounds the unpacked code that no environment uses.
-	CodeCacheMB int
+	// SpareMounts is how many volumes stay mounted that no environment uses;
+	// default 128.
+	SpareMounts int
 }
 
 func (c *Config) fill() error {
-	if c.ID == "" || c.Dir == "" || c.Driver == nil || c.Images == nil || c.Archives == nil || c.Environments == nil ||
+	if c.ID == "" || c.Dir == "" || c.Driver == nil || c.Images == nil || c.Code == nil || c.Environments == nil ||
 		c.Volumes == nil || c.Logs == nil || c.Reporter == nil {
-		return errors.New("worker: an id, a directory, a driver, images, archives, environments, volumes, logs and a reporter are needed")
+		return errors.New("worker: an id, a directory, a driver, images, code, environments, volumes, logs and a reporter are needed")
 	}
 	if c.CapacityMB < 128 {
 		return fmt.Errorf("worker: a capacity of %d MB is too small for the smallest function (128 MB)", c.CapacityMB)
@@ -140,8 +157,8 @@ func (c *Config) fill() error {
 	if c.Boots == 0 {
 		c.Boots = 2 * runtime.NumCPU()
 	}
-	if c.CodeCacheMB == 0 {
-		c.CodeCacheMB = 2048
+	if c.SpareMounts == 0 {
+		c.SpareMounts = 128
 	}
 	for _, d := range []struct {
 		v *time.Duration

@@ -26,10 +26,10 @@ type env struct {
 	w          *Worker
 	start      *environment.Start
 	report     report
-	code       string  // directory of the unpacked code
-	layers     string  // directory of the unpacked layers, if there are any
-	ownScratch Scratch // /tmp, if it is not the one that the sandbox came with
-	initOOM    bool    // the sandbox died of memory in its init
+	code       *codeEntry
+	layers     *codeEntry // nil if there are none
+	ownScratch Scratch    // /tmp, if it is not the one that the sandbox came with
+	initOOM    bool       // the sandbox died of memory in its init
 	ended      chan struct{}
 	door       *door // to the API; nil without
 
@@ -37,6 +37,8 @@ type env struct {
 	state  state
 	epoch  uint64
 	frozen bool
+	// doomed says that no further invoke is to run here.
+	doomed bool
 	// destroyed says that destroy has begun.
 	destroyed bool
 	freezer   *time.Timer
@@ -69,22 +71,24 @@ func (e *env) accept(ctx context.Context, epoch uint64) bool {
 	return true
 }
 
-// settle makes the environment idle and has it frozen if it stays so.
-func (e *env) settle() {
+// settle makes the environment idle and has it frozen if it stays so. It
+// returns false for one that is of no more use.
+func (e *env) settle() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.state == gone {
-		return
+	if e.state == gone || e.doomed {
+		e.state = gone
+		return false
 	}
 	e.state = idle
-	if e.w.cfg.FreezeAfter < 0 || e.initOOM {
-		return
-	}
-	if e.freezer == nil {
+	switch {
+	case e.w.cfg.FreezeAfter < 0 || e.initOOM:
+	case e.freezer == nil:
 		e.freezer = time.AfterFunc(e.w.cfg.FreezeAfter, e.freeze)
-		return
+	default:
+		e.freezer.Reset(e.w.cfg.FreezeAfter)
 	}
-	e.freezer.Reset(e.w.cfg.FreezeAfter)
+	return true
 }
 
 // freeze stops every process of an idle environment, as AWS does between
@@ -107,14 +111,17 @@ func (e *env) freeze() {
 	e.frozen = true
 }
 
-// watch reports an environment that dies while it is idle.
+// watch reports an environment that dies while it is idle, or whose code
+// cannot be read any more. One that is busy then is given up after its invoke.
 func (e *env) watch() {
 	select {
 	case <-e.ended:
 		return
 	case <-e.session.Closed():
+	case <-e.code.whenLost():
 	}
 	e.mu.Lock()
+	e.doomed = true
 	wasIdle := e.state == idle
 	if wasIdle {
 		e.state = gone
@@ -152,11 +159,10 @@ func (e *env) destroy() error {
 		}
 		errs = append(errs, e.w.discard(e.booted))
 	}
-	if e.code != "" {
-		e.w.code.release(stack{cfg.Code})
-	}
-	if e.layers != "" {
-		e.w.code.release(layersOf(cfg))
+	for _, code := range []*codeEntry{e.code, e.layers} {
+		if code != nil {
+			errs = append(errs, e.w.code.release(code))
+		}
 	}
 	e.w.unreserve(cfg.MemorySize)
 	return errors.Join(errs...)

@@ -202,11 +202,12 @@ func (c *call) finish(ctx context.Context) {
 	if c.req.Tail {
 		c.res.Log = e.logs.end()
 	}
-	if c.res.Outcome.Reusable() {
-		e.settle()
+	outcome := c.res.Outcome
+	if outcome.Reusable() && !e.settle() {
+		outcome = environment.OutcomeFault // of the environment, not of this invoke
 	}
 	c.unit.Release()
-	e.w.cfg.Reporter.InvokeDone(c.lease, c.res.Outcome, c.res.Payload)
+	e.w.cfg.Reporter.InvokeDone(c.lease, outcome, c.res.Payload)
 }
 
 func (c *call) wait(ctx context.Context) {

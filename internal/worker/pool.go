@@ -59,6 +59,8 @@ func (p *pool) take(ctx context.Context, runtime string) (b *booted, pooled bool
 		select {
 		case <-b.session.Closed(): // died in the pool; its watcher discards it
 			b = nil
+		case <-b.root.whenLost():
+			b = nil
 		default:
 		}
 	}
@@ -66,7 +68,7 @@ func (p *pool) take(ctx context.Context, runtime string) (b *booted, pooled bool
 	if b != nil {
 		return b, true, nil
 	}
-	b, err = p.w.boot(ctx, runtime)
+	b, err = p.w.bootRuntime(ctx, runtime)
 	return b, false, err
 }
 
@@ -94,7 +96,7 @@ func (s *shelf) target(window time.Duration) int {
 
 // add boots one sandbox, keeps it, and waits for its end or its use.
 func (p *pool) add(runtime string) {
-	b, err := p.w.boot(p.w.ctx, runtime)
+	b, err := p.w.bootRuntime(p.w.ctx, runtime)
 	p.mu.Lock()
 	s := p.shelf(runtime)
 	s.booting--
@@ -115,10 +117,12 @@ func (p *pool) add(runtime string) {
 	}
 	select {
 	case <-b.session.Closed():
-		if p.remove(runtime, b) {
-			p.discard(b)
-		}
+	case <-b.root.whenLost():
 	case <-p.w.ctx.Done():
+		return
+	}
+	if p.remove(runtime, b) {
+		p.discard(b)
 	}
 }
 

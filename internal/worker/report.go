@@ -59,12 +59,19 @@ func (u usage) status() (string, string) {
 }
 
 func (r *report) initStart(at time.Time) {
+	managed := r.image.ARN != "" // a container image has no runtime of ours
 	if r.json {
-		r.event(levelInfo, at, "", "platform.initStart", map[string]any{
+		record := map[string]any{
 			"initializationType": r.initialization, "phase": "init",
-			"runtimeVersion": r.image.Version, "runtimeVersionArn": r.image.ARN,
 			"functionName": r.rec.Name, "functionVersion": r.rec.VersionName(),
-		})
+		}
+		if managed {
+			record["runtimeVersion"], record["runtimeVersionArn"] = r.image.Version, r.image.ARN
+		}
+		r.event(levelInfo, at, "", "platform.initStart", record)
+		return
+	}
+	if !managed {
 		return
 	}
 	r.textf(at, "", "INIT_START Runtime Version: %s\tRuntime Version ARN: %s\n", r.image.Version, r.image.ARN)

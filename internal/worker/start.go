@@ -6,10 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"hearth/internal/controlstream"
 	"hearth/internal/environment"
+	"hearth/internal/function"
 	"hearth/internal/sandbox"
 )
 
@@ -33,14 +35,16 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 		if err != nil {
 			err = errors.Join(err, e.destroy())
 		}
-		w.pool.refill(cfg.Runtime)
+		if cfg.Image == nil {
+			w.pool.refill(cfg.Runtime)
+		}
 	}()
 	// Before anything else is spent on it: a role may be gone.
 	keys, err := e.credentials(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if e.code, err = w.code.acquire(ctx, stack{cfg.Code}); err != nil {
+	if e.code, err = w.code.acquire(ctx, codeOf(st.Record.Account, cfg)); err != nil {
 		return nil, err
 	}
 	if layers := layersOf(cfg); len(layers) > 0 {
@@ -50,7 +54,13 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 	}
 	started := &environment.Started{}
 	clock := time.Now()
-	if e.booted, started.Pooled, err = w.pool.take(ctx, cfg.Runtime); err != nil {
+	if cfg.Image != nil {
+		// Its root is its own: no sandbox can be ready before it is wanted.
+		e.booted, err = w.bootImage(ctx, codeOf(st.Record.Account, cfg))
+	} else {
+		e.booted, started.Pooled, err = w.pool.take(ctx, cfg.Runtime)
+	}
+	if err != nil {
 		return nil, err
 	}
 	started.Boot = time.Since(clock)
@@ -66,6 +76,7 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 	if err := e.init(ctx, started); err != nil {
 		return nil, err
 	}
+	w.recordStart(e)
 	w.envs.Store(st.ID, e)
 	if w.ctx.Err() != nil { // Close may have looked before the Store
 		w.envs.Delete(st.ID)
@@ -84,7 +95,7 @@ func (e *env) assign(ctx context.Context, variables map[string]string, keys Keys
 	group, stream := cfg.LogGroup, logStream(time.Now(), rec.VersionName())
 	e.logs.assign(e.w.cfg.Logs, rec.Account, group, stream, appLevel(cfg))
 	e.report = report{
-		rec: rec, image: e.image.Image, sink: e.logs, initialization: initialization(e.start),
+		rec: rec, image: e.image, sink: e.logs, initialization: initialization(e.start),
 		json: cfg.LogFormat == formatJSON, least: systemLevel(cfg),
 	}
 
@@ -96,15 +107,15 @@ func (e *env) assign(ctx context.Context, variables map[string]string, keys Keys
 		}
 		e.ownScratch = scratch
 	}
-	mounts := []controlstream.Mount{
-		{Source: sandbox.LateDir + "/task", Target: "/var/task", ReadOnly: true},
-		{Source: sandbox.LateDir + "/tmp", Target: "/tmp"},
+	mounts := []controlstream.Mount{{Source: sandbox.LateDir + "/tmp", Target: "/tmp"}}
+	if cfg.Image == nil {
+		if err := e.sb.Attach(ctx, "task", e.code.dir, true); err != nil {
+			return fmt.Errorf("worker: attach code: %w", err)
+		}
+		mounts = append(mounts, controlstream.Mount{Source: sandbox.LateDir + "/task", Target: "/var/task", ReadOnly: true})
 	}
-	if err := e.sb.Attach(ctx, "task", e.code, true); err != nil {
-		return fmt.Errorf("worker: attach code: %w", err)
-	}
-	if e.layers != "" {
-		if err := e.sb.Attach(ctx, "opt", e.layers, true); err != nil {
+	if e.layers != nil {
+		if err := e.sb.Attach(ctx, "opt", e.layers.dir, true); err != nil {
 			return fmt.Errorf("worker: attach layers: %w", err)
 		}
 		mounts = append(mounts, controlstream.Mount{Source: sandbox.LateDir + "/opt", Target: "/opt", ReadOnly: true})
@@ -123,12 +134,40 @@ func (e *env) assign(ctx context.Context, variables map[string]string, keys Keys
 		CustomerEnv: variables,
 		PlatformEnv: e.w.platformEnv(e.start, keys, group, stream),
 		Mounts:      mounts,
+		Image:       imageOf(cfg, e.code),
 		UID:         functionUID, GID: functionGID, Files: functionFiles, Processes: functionProcesses,
 	})
 	if err != nil {
 		return fmt.Errorf("worker: assign: %w", err)
 	}
 	return nil
+}
+
+// imageOf says how to start a container image; nil for other functions.
+func imageOf(cfg *function.Config, code *codeEntry) *controlstream.Image {
+	if cfg.Image == nil {
+		return nil
+	}
+	own := code.volume.Image()
+	image := &controlstream.Image{Env: make(map[string]string, len(own.Env))}
+	image.Command, image.Dir = cfg.Image.Program(own)
+	for _, v := range own.Env {
+		if name, value, ok := strings.Cut(v, "="); ok {
+			image.Env[name] = value
+		}
+	}
+	return image
+}
+
+// recordStart has the chunks recorded that the start has read.
+func (w *Worker) recordStart(e *env) {
+	w.wg.Go(func() {
+		for _, code := range []*codeEntry{e.root, e.code, e.layers} {
+			if code != nil {
+				w.code.started(w.ctx, code)
+			}
+		}
+	})
 }
 
 // init runs the function's init phase.
@@ -146,6 +185,9 @@ func (e *env) init(ctx context.Context, started *environment.Started) error {
 			return fmt.Errorf("worker: init: %w", err)
 		}
 	}
+	if rep.Status != controlstream.StatusSuccess && e.lostCode() {
+		return errCodeLost // it is not the function's fault
+	}
 	started.Init = time.Since(clock)
 	if rep.Status == controlstream.StatusSuccess {
 		e.initTime = rep.Duration
@@ -158,6 +200,19 @@ func (e *env) init(ctx context.Context, started *environment.Started) error {
 		return fmt.Errorf("worker: set the CPU limit: %w", err)
 	}
 	return nil
+}
+
+// errCodeLost is why a start fails in whose course blockfs has died.
+var errCodeLost = errors.New("worker: init: the code could not be read, as the process that shows it has ended; the next start has it again")
+
+// lostCode says whether what the environment runs from cannot be read any more.
+func (e *env) lostCode() bool {
+	for _, code := range []*codeEntry{e.root, e.code, e.layers} {
+		if code != nil && code.lost() {
+			return true
+		}
+	}
+	return false
 }
 
 // diedInInit tells how a sandbox ended that died while it initialised, if the

@@ -44,7 +44,7 @@ func (w *Worker) platformEnv(start *environment.Start, keys Keys, group, stream 
 		env["AWS_ENDPOINT_URL"] = controlstream.EndpointURL
 	}
 	env["AWS_XRAY_CONTEXT_MISSING"] = "LOG_ERROR"
-	if !strings.HasPrefix(cfg.Runtime, "provided") {
+	if cfg.Image == nil && !strings.HasPrefix(cfg.Runtime, "provided") {
 		env["AWS_EXECUTION_ENV"] = "AWS_Lambda_" + cfg.Runtime
 	}
 	if cfg.LogFormat == formatJSON {

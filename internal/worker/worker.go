@@ -15,11 +15,10 @@ import (
 
 // Worker runs environments on this machine.
 type Worker struct {
-	cfg    Config
-	images *images
-	code   *codeCache
-	pool   *pool
-	boots  chan struct{}
+	cfg   Config
+	code  *codeCache
+	pool  *pool
+	boots chan struct{}
 	// endpoint is nil if functions have none.
 	endpoint *endpoint
 
@@ -40,12 +39,13 @@ func New(cfg Config) (*Worker, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	w := &Worker{cfg: cfg, images: newImages(&cfg), code: newCodeCache(&cfg), boots: make(chan struct{}, cfg.Boots)}
+	w := &Worker{cfg: cfg, boots: make(chan struct{}, cfg.Boots)}
 	w.pool = newPool(w)
 	if cfg.API != nil {
 		w.endpoint = newEndpoint(cfg.API, cfg.Log)
 	}
 	w.ctx, w.cancel = context.WithCancelCause(context.Background())
+	w.code = newCodeCache(w.ctx, &cfg)
 	return w, nil
 }
 
@@ -57,7 +57,7 @@ func (w *Worker) Open(ctx context.Context) error {
 	if err := w.cfg.Volumes.Sweep(w.cfg.Dir); err != nil {
 		return fmt.Errorf("worker: sweep: %w", err)
 	}
-	for _, dir := range []string{"code", "images", "scratch"} {
+	for _, dir := range []string{"code", "scratch"} {
 		path := filepath.Join(w.cfg.Dir, dir)
 		if err := os.RemoveAll(path); err != nil {
 			return fmt.Errorf("worker: sweep: %w", err)
@@ -80,6 +80,10 @@ func (w *Worker) Open(ctx context.Context) error {
 	})
 	return nil
 }
+
+// RenewCode has environments that start from now on have their code as it is
+// found then, and lets go of what is mounted for later.
+func (w *Worker) RenewCode() error { return w.code.renew() }
 
 // Close destroys every environment and pooled sandbox and unmounts what the
 // worker mounted.
@@ -105,26 +109,35 @@ func (w *Worker) Close() error {
 		w.endpoint.wait() // the invokes that were asked for there have ended
 	}
 	// What the driver keeps for all sandboxes together goes too.
-	return errors.Join(endpointErr, w.cfg.Driver.Sweep(context.WithoutCancel(w.ctx)), w.images.close())
+	return errors.Join(endpointErr, w.cfg.Driver.Sweep(context.WithoutCancel(w.ctx)), w.code.close())
 }
 
 // Prepare makes sure that environments of a configuration can be started: its
-// runtime's image can be mounted, its code and layers unpacked. It also has a sandbox
+// runtime's image, its code and its layers can be mounted. It also has a sandbox
 // booted, as the first invoke is likely to follow.
-func (w *Worker) Prepare(ctx context.Context, cfg *function.Config) error {
-	if _, err := w.images.get(ctx, cfg.Runtime); err != nil {
-		return err
-	}
-	for _, archives := range []stack{{cfg.Code}, layersOf(cfg)} {
-		if len(archives) == 0 {
-			continue
-		}
-		if _, err := w.code.acquire(ctx, archives); err != nil {
+func (w *Worker) Prepare(ctx context.Context, account string, cfg *function.Config) error {
+	if cfg.Image == nil {
+		_, root, err := w.root(ctx, cfg.Runtime)
+		if err != nil {
 			return err
 		}
-		w.code.release(archives)
+		if err := w.code.release(root); err != nil {
+			return err
+		}
 	}
-	if w.ctx.Err() == nil {
+	for _, refs := range [][]CodeRef{codeOf(account, cfg), layersOf(cfg)} {
+		if len(refs) == 0 {
+			continue
+		}
+		code, err := w.code.acquire(ctx, refs)
+		if err != nil {
+			return err
+		}
+		if err := w.code.release(code); err != nil {
+			return err
+		}
+	}
+	if w.ctx.Err() == nil && cfg.Image == nil {
 		w.pool.expect(cfg.Runtime)
 		w.pool.refill(cfg.Runtime)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
@@ -99,7 +100,8 @@ func TestDiskFull(t *testing.T) {
 	before := &function{name: "before", client: c}
 	before.wait(t)
 	before.do(t, event{"do": "state"}, nil)
-	stored := objects(t, data)
+	// The profile of that start may be under way.
+	stored := slices.DeleteFunc(objects(t, data), func(name string) bool { return strings.HasPrefix(name, filepath.Join(data, "objects/tmp")) })
 
 	filler := filepath.Join(data, "filler")
 	fill(t, filler)
@@ -108,16 +110,45 @@ func TestDiskFull(t *testing.T) {
 	if status(err) != http.StatusInternalServerError {
 		t.Errorf("status %d, want 500", status(err))
 	}
-	if got := objects(t, data); !slices.Equal(got, stored) {
-		t.Errorf("the store holds %q, and held %q", got, stored)
-	}
+	wantObjects(t, data, stored)
 	_, err = c.GetFunction(t.Context(), &lambda.GetFunctionInput{FunctionName: aws.String("during")})
 	wantError(t, err, "ResourceNotFoundException", "Function not found: arn:aws:lambda:us-east-1:000000000000:function:during")
 	before.do(t, event{"do": "echo", "value": "on a full disk"}, nil)
 
+	// There is room for the archive, and none for what is in it.
+	if err := os.Truncate(filler, size(t, filler)-8<<20); err != nil {
+		t.Fatal(err)
+	}
+	volumes := manifests(t, data)
+	large := harness.Zip(t, map[string]string{
+		"app.py": read(t, "testdata/python/app.py"), "padding": strings.Repeat(incompressible(10007), 2<<10),
+	})
+	if _, err = c.CreateFunction(t.Context(), &lambda.CreateFunctionInput{
+		FunctionName: aws.String("large"), Runtime: types.RuntimePython311, Handler: aws.String("app.handler"), Role: aws.String(role),
+		Code: &types.FunctionCode{ZipFile: large},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	got := settled(t, c, "large")
+	want := "Hearth's disk is full. Free some space where its data directory is, then update the function to try again."
+	if got.State != types.StateFailed || aws.ToString(got.StateReason) != want {
+		t.Errorf("state %s, reason %q, want Failed, %q", got.State, aws.ToString(got.StateReason), want)
+	}
+	if now := manifests(t, data); !slices.Equal(now, volumes) {
+		t.Errorf("volumes %q, and were %q", now, volumes)
+	}
+	before.do(t, event{"do": "echo", "value": "after a build on a full disk"}, nil)
+
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := c.UpdateFunctionCode(t.Context(), &lambda.UpdateFunctionCodeInput{FunctionName: aws.String("large"), ZipFile: large}); err != nil {
+		t.Fatal(err)
+	}
+	if got := settled(t, c, "large"); got.State != types.StateActive {
+		t.Errorf("after an update: state %s, reason %q", got.State, aws.ToString(got.StateReason))
+	}
+	(&function{name: "large", client: c}).do(t, event{"do": "state"}, nil)
 	if err := create("after"); err != nil {
 		t.Fatal(err)
 	}
@@ -125,6 +156,45 @@ func TestDiskFull(t *testing.T) {
 	after.wait(t)
 	after.do(t, event{"do": "state"}, nil)
 	before.do(t, event{"do": "state"}, nil)
+}
+
+// wantObjects waits until the store holds some objects, and no others.
+func wantObjects(t *testing.T, data string, want []string) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(10 * time.Second)
+	for {
+		got := objects(t, data)
+		if slices.Equal(got, want) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Errorf("the store holds %q, and held %q", got, want)
+			return
+		}
+	}
+}
+
+func size(t *testing.T, name string) int64 {
+	t.Helper()
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+// manifests are the volumes of functions' code.
+func manifests(t *testing.T, data string) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(data, "objects/objects/volumes/code/*/*/*/manifest"))
+	if err != nil || len(found) == 0 {
+		t.Fatalf("volumes: %v, %v", found, err)
+	}
+	return found
 }
 
 // incompressible is text that packing makes no smaller, or not much.

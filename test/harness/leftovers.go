@@ -11,8 +11,9 @@ import (
 )
 
 // Leftovers lists what a Hearth over the data directory has on the machine
-// besides the files that it keeps: processes, mounts, loop devices, network
-// namespaces, cgroups and the worker's files. After a clean stop, and after the
+// besides the files that it keeps: processes (blockfs is one of its own),
+// mounts, loop devices, network namespaces, cgroups, the worker's files and what
+// was being written. After a clean stop, and after the
 // start that follows a kill, there must be none of a former life.
 func Leftovers(data string) []string {
 	var left []string
@@ -42,10 +43,24 @@ func Remaining(data string) []string {
 	}
 }
 
-// sandboxFiles are directories that a sandbox or its volumes had.
+// OfBlockfs says whether something that Leftovers lists is blockfs itself, which
+// outlives a killed Hearth and serves the next one.
+func OfBlockfs(data, left string) bool {
+	return strings.Contains(left, data+"/blockfs") || strings.Contains(left, blockfsPrefix(data))
+}
+
+// blockfsPrefix begins the names of blockfs's files. Its loop devices have them
+// also when the mount that the files were in is gone.
+func blockfsPrefix(data string) string {
+	sum := sha256.Sum256([]byte(data + "/blockfs"))
+	return "hearth-blockfs-" + hex.EncodeToString(sum[:6]) + "-"
+}
+
+// sandboxFiles are what sandboxes, volumes and unfinished builds had.
 func sandboxFiles(data string) []string {
 	var left []string
-	for _, pattern := range []string{"worker/sandboxes/sandboxes/*", "worker/sandboxes/run/*", "worker/scratch/*"} {
+	for _, pattern := range []string{"worker/sandboxes/sandboxes/*", "worker/sandboxes/run/*", "worker/scratch/*",
+		"worker/code/*", "worker/builds/*", "blockfs/manifest-*", "blockfs/socket", "blockfs/lock", "blockfs/mnt", "chunks/tmp/*", "objects/tmp/*"} {
 		found, _ := filepath.Glob(filepath.Join(data, pattern))
 		for _, f := range found {
 			left = append(left, "file "+f)
@@ -94,7 +109,7 @@ func loops(data string) []string {
 	files, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
 	for _, f := range files {
 		b, _ := os.ReadFile(f)
-		if strings.HasPrefix(string(b), data+"/") {
+		if strings.HasPrefix(string(b), data+"/") || strings.Contains(string(b), blockfsPrefix(data)) {
 			left = append(left, "loop device "+strings.Split(f, "/")[3]+" "+strings.TrimSpace(string(b)))
 		}
 	}

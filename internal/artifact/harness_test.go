@@ -1,0 +1,282 @@
+package artifact_test
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"hearth/internal/artifact"
+	"hearth/internal/chunk"
+	"hearth/internal/chunkstore/origin"
+	"hearth/internal/etcd"
+	"hearth/internal/flatten"
+	"hearth/internal/function"
+	"hearth/internal/keyring"
+	"hearth/internal/objectstore"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	account = "000000000000"
+	other   = "111111111111"
+	root    = chunk.Root(1)
+)
+
+// bench is a service over real stores in a directory.
+type bench struct {
+	*artifact.Service
+	data    string
+	objects *objectstore.Dir
+	// begin, if there is one, is called by each build before it stores.
+	begin func()
+	// broken, if there is one, fails the writing of objects.
+	broken func(key string) error
+	// images are by what they resolve to.
+	images map[string]*artifact.Image
+	err    error // of images that there are none of
+}
+
+func start(t testing.TB) *bench {
+	t.Helper()
+	_, ring := keys(t)
+	return startWith(t, ring)
+}
+
+func startWith(t testing.TB, ring artifact.Keys) *bench {
+	t.Helper()
+	b := &bench{data: t.TempDir(), images: make(map[string]*artifact.Image)}
+	for _, dir := range []string{"objects", "chunks", "builds"} {
+		if err := os.Mkdir(filepath.Join(b.data, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var err error
+	if b.objects, err = objectstore.OpenDir(filepath.Join(b.data, "objects")); err != nil {
+		t.Fatal(err)
+	}
+	chunks, err := origin.OpenDir(filepath.Join(b.data, "chunks"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Service = artifact.New(artifact.Config{
+		Objects: store{b.objects, b}, Chunks: bulks{chunks}, Keys: ring, Salt: chunk.Salt{Epoch: 1, Secret: [32]byte{1, 2, 3}},
+		Roots: b, Images: b, TempDir: filepath.Join(b.data, "builds"), Builds: 16,
+	})
+	t.Cleanup(func() {
+		b.Stop()
+		if err := errors.Join(chunks.Close(), b.objects.Close()); err != nil {
+			t.Error(err)
+		}
+		if left, err := os.ReadDir(filepath.Join(b.data, "builds")); err != nil || len(left) > 0 {
+			t.Errorf("builds left %v, %v", left, err)
+		}
+	})
+	return b
+}
+
+// keys opens a real keyring.
+func keys(t testing.TB) (*clientv3.Client, *keyring.Keyring) {
+	t.Helper()
+	server, err := etcd.Start(t.Context(), etcd.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	ring, err := keyring.Open(t.Context(), keyring.Config{Store: &file{}, Client: server.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ring.Stop)
+	return server.Client(), ring
+}
+
+// file is a keyring's file.
+type file struct{ content []byte }
+
+func (f *file) Load() ([]byte, error) {
+	if f.content == nil {
+		return nil, fs.ErrNotExist
+	}
+	return f.content, nil
+}
+func (f *file) Save(b []byte) error { f.content = bytes.Clone(b); return nil }
+func (*file) Name() string          { return "keyring" }
+
+// plainKeys seal nothing, for tests about something else.
+type plainKeys struct{}
+
+func (plainKeys) Seal(_ context.Context, _ keyring.Binding, b []byte) ([]byte, error) {
+	return bytes.Clone(b), nil
+}
+
+func (plainKeys) Open(_ context.Context, _ keyring.Binding, b []byte) ([]byte, error) {
+	return bytes.Clone(b), nil
+}
+
+type bulks struct{ *origin.Dir }
+
+func (b bulks) NewBulk() artifact.Bulk { return b.Dir.NewBulk(0) }
+
+type store struct {
+	objectstore.Store
+	bench *bench
+}
+
+func (s store) Put(ctx context.Context, key string, r io.Reader) error {
+	if s.bench.broken != nil {
+		if err := s.bench.broken(key); err != nil {
+			return err
+		}
+	}
+	return s.Store.Put(ctx, key, r)
+}
+
+// Begin implements artifact.Roots.
+func (b *bench) Begin(context.Context) (chunk.Root, func(), error) {
+	if b.begin != nil {
+		b.begin()
+	}
+	return root, func() {}, nil
+}
+
+// Open implements artifact.Images.
+func (b *bench) Open(_ context.Context, _, resolved string) (*artifact.Image, error) {
+	if image := b.images[resolved]; image != nil {
+		return image, nil
+	}
+	return nil, b.err
+}
+
+// put stores an archive.
+func (b *bench) put(t testing.TB, object string, archive []byte) {
+	t.Helper()
+	if err := b.objects.Put(t.Context(), object, bytes.NewReader(archive)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b *bench) find(t testing.TB, ref artifact.Ref) *artifact.Volume {
+	t.Helper()
+	v, err := b.Find(t.Context(), ref, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// path is where something of a volume is on disk.
+func (b *bench) path(object, kind string) string {
+	return filepath.Join(b.data, "objects", "objects", "volumes", object, kind)
+}
+
+func (b *bench) copy(t testing.TB, kind, from, to string) {
+	t.Helper()
+	content, err := os.ReadFile(b.path(from, kind))
+	if err == nil {
+		err = os.MkdirAll(b.path(to, ""), 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(b.path(to, kind), content, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// change has a function make other bytes of a volume's file.
+func (b *bench) change(t testing.TB, object, kind string, f func([]byte) []byte) {
+	t.Helper()
+	content, err := os.ReadFile(b.path(object, kind))
+	if err == nil {
+		err = os.WriteFile(b.path(object, kind), f(content), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// files are the paths of all files in the service's directory.
+func (b *bench) files(t testing.TB, below string) (paths []string) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(b.data, below), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			paths = append(paths, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+// names are the chunks of a volume.
+func names(v *artifact.Volume) (names []chunk.Name) {
+	for _, e := range v.Manifest.Entries {
+		if !e.Zero {
+			names = append(names, e.Name)
+		}
+	}
+	slices.SortFunc(names, func(a, b chunk.Name) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(names)
+}
+
+// zipOf makes an archive of files that are named and filled in turn.
+func zipOf(t testing.TB, files ...string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for i := 0; i < len(files); i += 2 {
+		w, err := z.Create(files[i])
+		if err == nil {
+			_, err = io.WriteString(w, files[i+1])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func layer(t testing.TB, entries ...tar.Header) flatten.Layer {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for i := range entries {
+		if err := w.WriteHeader(&entries[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return flatten.Tar{Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil }}
+}
+
+// secret is what an image has in its environment.
+const secret = "correct-horse-battery-staple"
+
+// addImage adds an image with an empty directory.
+func (b *bench) addImage(t testing.TB, resolved string) {
+	t.Helper()
+	b.images[resolved] = &artifact.Image{
+		Layers: []flatten.Layer{layer(t, tar.Header{Typeflag: tar.TypeDir, Name: "bin", Mode: 0o755})},
+		Config: function.ImageConfig{EntryPoint: []string{"/bin/run"}, Env: []string{"PASSWORD=" + secret}},
+	}
+}

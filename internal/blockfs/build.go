@@ -1,0 +1,33 @@
+package blockfs
+
+import (
+	"debug/elf"
+	"encoding/hex"
+	"errors"
+	"fmt"
+)
+
+// Build names the running program: the hash that the Go linker has left in it.
+// Two programs with the same Build are the same.
+func Build() (string, error) {
+	// Not the path of the program, which may have been replaced since.
+	f, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		return "", fmt.Errorf("blockfs: build of this program: %w", err)
+	}
+	defer f.Close()
+	section := f.Section(".note.go.buildid")
+	if section == nil {
+		return "", errors.New("blockfs: build of this program: it has no Go build id")
+	}
+	note, err := section.Data()
+	if err != nil {
+		return "", fmt.Errorf("blockfs: build of this program: %w", err)
+	}
+	// A header of 12 bytes, the name "Go\0\0", the id.
+	const header = 16
+	if len(note) <= header {
+		return hex.EncodeToString(note), nil
+	}
+	return string(note[header:]), nil
+}

@@ -1,0 +1,193 @@
+package origin
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hearth/internal/chunk"
+	"hearth/internal/s3"
+	"hearth/test/harness"
+)
+
+// logged is a proxy in front of an S3 server that logs the requests.
+type logged struct {
+	url string
+	mu  sync.Mutex
+	log []string
+}
+
+func (l *logged) count(method string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.log {
+		if strings.HasPrefix(line, method+" ") {
+			n++
+		}
+	}
+	return n
+}
+
+func startS3(t *testing.T) *logged {
+	t.Helper()
+	server := harness.StartS3(t)
+	server.MakeBucket(t, "store")
+	to, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &logged{}
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		l.mu.Lock()
+		l.log = append(l.log, r.Method+" "+r.RequestURI)
+		l.mu.Unlock()
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	t.Cleanup(front.Close)
+	l.url = front.URL
+	return l
+}
+
+func openS3(t *testing.T, endpoint, prefix string) *S3 {
+	t.Helper()
+	c, err := s3.New(s3.Config{
+		Endpoint: endpoint, AnswerTimeout: 2 * time.Second, Connections: deletions,
+		Credentials: s3.Credentials{AccessKeyID: "AKIAHEARTHTEST000001", SecretAccessKey: "secret"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	s, err := NewS3(c, "store", prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestS3(t *testing.T) {
+	server := startS3(t)
+	for _, prefix := range []string{"", "chunks", "/a/b/"} {
+		testOrigin(t, openS3(t, server.url, prefix))
+	}
+	// A chunk that is there is not sent again.
+	s := openS3(t, server.url, "once")
+	ref, b := sealed(7, "once")
+	before := server.count("PUT")
+	put(t, s, ref, b, true)
+	put(t, s, ref, b, false)
+	if got := server.count("PUT") - before; got != 1 {
+		t.Errorf("%d requests stored one chunk", got)
+	}
+}
+
+// TestS3Pages lists and deletes more chunks than are in a page.
+func TestS3Pages(t *testing.T) {
+	s := openS3(t, startS3(t).url, "chunks")
+	const n = 1100
+	var wg sync.WaitGroup
+	running := make(chan struct{}, 8)
+	for i := range n {
+		running <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-running }()
+			ref, b := sealed(7, fmt.Sprint(i))
+			if _, err := s.PutChunk(t.Context(), ref, b); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if got := names(t, s, 7); len(got) != n {
+		t.Errorf("%d chunks, want %d", len(got), n)
+	}
+	if err := s.DeleteRoot(t.Context(), 7); err != nil {
+		t.Error(err)
+	}
+	if got := names(t, s, 7); len(got) != 0 {
+		t.Errorf("%d chunks are left", len(got))
+	}
+}
+
+// TestS3Fails: an endpoint that fails is neither empty nor full.
+func TestS3Fails(t *testing.T) {
+	ref, b := sealed(7, "x")
+	_, other := sealed(7, "another")
+	for what, h := range map[string]http.HandlerFunc{
+		"error":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		"forbidden": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) },
+		"no bucket": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = w.Write([]byte("<Error><Code>NoSuchBucket</Code></Error>"))
+		},
+		"not S3": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) },
+		"cut": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", fmt.Sprint(len(b)))
+			_, _ = w.Write(b[:9])
+		},
+		"endless": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "100000000") },
+	} {
+		server := httptest.NewServer(h)
+		t.Cleanup(server.Close)
+		s := openS3(t, server.URL, "")
+		if _, err := s.ReadChunk(t.Context(), ref); err == nil || errors.Is(err, chunk.ErrNotFound) {
+			t.Errorf("%s: read: %v", what, err)
+		}
+		if _, err := s.Roots(t.Context()); err == nil {
+			t.Errorf("%s: roots: no error", what)
+		}
+		if err := s.DeleteRoot(t.Context(), 7); err == nil {
+			t.Errorf("%s: delete root: no error", what)
+		}
+		if what == "cut" || what == "endless" {
+			continue
+		}
+		if _, err := s.PutChunk(t.Context(), ref, b); err == nil {
+			t.Errorf("%s: put: no error", what)
+		}
+	}
+	// Other bytes than the chunk's are found by whoever checks, and distrusted.
+	s := openS3(t, startS3(t).url, "")
+	put(t, s, ref, b, true)
+	if set, err := s.Distrust(t.Context(), ref); set || err != nil {
+		t.Errorf("a good copy was distrusted: %v, %v", set, err)
+	}
+	if err := s.client.Put(t.Context(), "store", s.key(ref), other, chunk.Name{}); err != nil {
+		t.Fatal(err)
+	}
+	if set, err := s.Distrust(t.Context(), ref); !set || err != nil {
+		t.Errorf("a bad copy: %v, %v", set, err)
+	}
+	o, err := s.client.Open(t.Context(), "store", asidePath(ref), "")
+	if err != nil {
+		t.Fatalf("what was set aside: %v", err)
+	}
+	defer o.Close()
+	if got, err := io.ReadAll(o); err != nil || !bytes.Equal(got, other) {
+		t.Errorf("set aside: %d bytes, %v", len(got), err)
+	}
+	put(t, s, ref, b, true)
+}
+
+func TestNewS3(t *testing.T) {
+	c, err := s3.New(s3.Config{Endpoint: "http://127.0.0.1:9"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []struct{ bucket, prefix string }{{"", ""}, {"b", ".."}, {"b", "a/../b"}, {"b", "a//b"}} {
+		if _, err := NewS3(c, bad.bucket, bad.prefix); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"hearth/internal/artifact"
+	"hearth/internal/awserr"
+	"hearth/internal/blockfs"
+	"hearth/internal/chunkstore/origin"
+	"hearth/internal/control"
+	"hearth/internal/function"
+	"hearth/internal/garbage"
+	"hearth/internal/volumefs"
+	"hearth/internal/worker"
+)
+
+// blockfsOwner is whose leases on volumes the worker's are.
+const blockfsOwner = "worker"
+
+// openVolumes opens what makes volumes of code, and starts the process that
+// shows them.
+func (h *Hearth) openVolumes(ctx context.Context) (err error) {
+	if h.chunks, err = origin.OpenDir(h.dir.Chunks()); err != nil {
+		return err
+	}
+	h.stopLast(func() { h.stopped("chunk store", h.chunks.Close()) })
+	h.garbage, err = garbage.Open(ctx, garbage.Config{
+		Store: garbage.Etcd{Client: h.etcd.Client()}, Chunks: h.chunks,
+		Rotation: h.cfg.GCRotation, Expiry: h.cfg.GCExpiry, Log: h.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	salt, err := artifact.LoadSalt(ctx, h.etcd.Client(), h.keyring, h.creds.AccountID)
+	if err != nil {
+		return err
+	}
+	temp := h.buildDir()
+	if err := os.RemoveAll(temp); err != nil {
+		return err
+	}
+	if err := os.Mkdir(temp, 0o700); err != nil {
+		return err
+	}
+	h.artifacts = artifact.New(artifact.Config{
+		Objects: h.objects, Chunks: chunkBuilds{h.chunks}, Keys: h.keyring, Salt: salt,
+		Roots: h.garbage, Images: functionImages{h}, Operator: h.creds.AccountID, TempDir: temp, Log: h.cfg.Log,
+	})
+	h.stopLast(h.artifacts.Stop)
+	return h.startBlockfs(ctx)
+}
+
+// buildDir is for what builds and openings of volumes need for a moment.
+func (h *Hearth) buildDir() string { return filepath.Join(h.dir.Worker(), "builds") }
+
+func (h *Hearth) startBlockfs(ctx context.Context) error {
+	build, err := blockfs.Build()
+	if err != nil {
+		return err
+	}
+	client, err := blockfs.NewClient(blockfs.ClientConfig{
+		Dir: h.dir.Blockfs(), Owner: blockfsOwner, Build: build, Log: h.cfg.Log,
+		Command: []string{h.cfg.Program, "blockfs", "--ready", "--dir", h.dir.Blockfs(), "--chunks", h.dir.Chunks()},
+	})
+	if err != nil {
+		return err
+	}
+	if err := client.Start(ctx); err != nil {
+		return err
+	}
+	h.stopLast(func() { h.stopped("blockfs", client.Shutdown(context.WithoutCancel(h.ctx), true)) })
+	h.blockfs = client
+	h.volumes, err = volumefs.NewHost(h.artifacts, client, h.buildDir(), h.cfg.Log)
+	return err
+}
+
+// sweepRuntimes forgets the volumes of runtimes that have been built anew since.
+func (h *Hearth) sweepRuntimes(ctx context.Context) error {
+	built := make(map[string]bool)
+	for _, name := range h.runtimes.Names() {
+		if img, ok := h.runtimes.Lookup(name); ok {
+			built[worker.RuntimePrefix+img.Digest] = true
+		}
+	}
+	objects, err := h.artifacts.Objects(ctx, worker.RuntimePrefix)
+	if err != nil {
+		return err
+	}
+	for _, object := range objects {
+		if !built[object] {
+			if err := h.artifacts.Delete(ctx, object); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// chunkBuilds stores the chunks of builds in a directory.
+type chunkBuilds struct{ dir *origin.Dir }
+
+// NewBulk implements artifact.Store.
+func (c chunkBuilds) NewBulk() artifact.Bulk { return c.dir.NewBulk(0) }
+
+// collectGarbage begins to free chunks. By now the leases of former lives are
+// swept, and so are the volumes that no record names.
+func (h *Hearth) collectGarbage(context.Context) error {
+	h.garbage.Start(h.artifacts, machineVolumes{h.volumes, h.worker})
+	h.stopLast(h.garbage.Stop)
+	return nil
+}
+
+// machineVolumes are those of this machine; the worker keeps some mounted for
+// later.
+type machineVolumes struct {
+	*volumefs.Host
+	worker *worker.Worker
+}
+
+// Leave implements garbage.Readers.
+func (o machineVolumes) Leave() error { return o.worker.RenewCode() }
+
+// collectNow is the operator's garbage collection.
+func (h *Hearth) collectNow(ctx context.Context, body []byte) (any, error) {
+	var o garbage.Options
+	if err := json.Unmarshal(body, &o); err != nil {
+		return nil, awserr.New("SerializationException", "The body is not a JSON object of this operation's parameters.")
+	}
+	report, err := h.garbage.Collect(ctx, o)
+	if err != nil {
+		// It is for the operator, who may know everything.
+		return nil, fmt.Errorf("%w: %w", awserr.New("ServiceException", "The cycle ended early, the next one goes on: %v", err), err)
+	}
+	return report, nil
+}
+
+// code offers the worker the volumes of functions' code, and of runtimes, which
+// are the operator's.
+type code struct{ h *Hearth }
+
+// Open implements worker.Code.
+func (c code) Open(ctx context.Context, ref worker.CodeRef) (worker.Volume, error) {
+	if ref.File != "" {
+		ref.Account = c.h.creds.AccountID
+	}
+	v, err := c.h.volumes.Open(ctx, artifact.Ref(ref))
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// fullReason is why a function is Failed that there was no room for.
+const fullReason = "Hearth's disk is full. Free some space where its data directory is, then update the function to try again."
+
+// preparer has the worker prepare what the control plane wants to serve.
+type preparer struct{ h *Hearth }
+
+// Prepare implements control.Preparer.
+func (p preparer) Prepare(ctx context.Context, r *function.Record, cfg *function.Config) error {
+	err := p.h.worker.Prepare(ctx, r.Account, cfg)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", &control.PrepareError{Code: "InternalError", Reason: fullReason}, err)
+	}
+	refused, ok := errors.AsType[*artifact.RefusedError](err)
+	if !ok {
+		return err
+	}
+	code := "InvalidZipFileException"
+	switch {
+	case refused.NotFound:
+		code = "ImageDeleted"
+	case refused.NoAccess:
+		code = "ImageAccessDenied"
+	case cfg.Image != nil:
+		code = "InvalidImage"
+	}
+	return fmt.Errorf("%w: %w", &control.PrepareError{Code: code, Reason: refused.Reason}, err)
+}
