@@ -12,8 +12,8 @@ import (
 
 // InspectRequest names a function of the operator's account.
 type InspectRequest struct {
-	FunctionName string
-	Qualifier    string // a version; empty for $LATEST
+	FunctionName string `json:"FunctionName"`
+	Qualifier    string `json:"Qualifier"` // a version; empty for $LATEST
 }
 
 // Inspected is a volume of a function.
