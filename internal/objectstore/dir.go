@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"hearth/internal/rootdir"
 )
 
 // Inside the store's directory, objects have their keys as paths below
@@ -38,7 +40,7 @@ func OpenDir(name string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open object store: %w", err)
 	}
-	d, err := newDir(rootDisk{root})
+	d, err := newDir(rootDisk{rootdir.Dir{Root: root}})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open object store %s: %w", name, err), root.Close())
 	}

@@ -1,11 +1,12 @@
 package registry
 
 import (
-	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"time"
+
+	"hearth/internal/rootdir"
 )
 
 // disk is the seam under the store: the few operations that it needs, with
@@ -45,46 +46,30 @@ type readFile interface {
 	Stat() (fs.FileInfo, error)
 }
 
-// rootDisk is a directory. os.Root keeps every path inside it, even where a
-// symbolic link was planted.
-type rootDisk struct{ root *os.Root }
+// rootDisk is a directory.
+type rootDisk struct{ rootdir.Dir }
 
 func (d rootDisk) Create(name string) (file, error) {
-	return d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := d.Dir.Create(name)
+	if err != nil {
+		return nil, err // not a file that is nil
+	}
+	return f, nil
 }
 
 func (d rootDisk) Append(name string) (file, error) {
-	return d.root.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
+	return d.Root.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
 }
 
 func (d rootDisk) Open(name string) (readFile, error) {
-	f, err := d.root.Open(name)
+	f, err := d.Root.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	return f, nil
 }
 
-func (d rootDisk) Stat(name string) (fs.FileInfo, error) { return d.root.Lstat(name) }
-func (d rootDisk) Rename(from, to string) error          { return d.root.Rename(from, to) }
-func (d rootDisk) Remove(name string) error              { return d.root.Remove(name) }
-func (d rootDisk) Mkdir(name string) error               { return d.root.Mkdir(name, 0o700) }
-func (d rootDisk) Touch(name string, at time.Time) error { return d.root.Chtimes(name, at, at) }
-func (d rootDisk) Close() error                          { return d.root.Close() }
+func (d rootDisk) Stat(name string) (fs.FileInfo, error) { return d.Root.Lstat(name) }
+func (d rootDisk) Touch(name string, at time.Time) error { return d.Root.Chtimes(name, at, at) }
 
-func (d rootDisk) SyncDir(name string) error {
-	f, err := d.root.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
-
-func (d rootDisk) ReadDir(name string) ([]fs.DirEntry, error) {
-	f, err := d.root.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	entries, err := f.ReadDir(-1)
-	return entries, errors.Join(err, f.Close())
-}
+func (d rootDisk) SyncDir(name string) error { return d.Sync(name) }

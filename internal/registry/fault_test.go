@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"hearth/internal/ociname"
+	"hearth/internal/rootdir"
 )
 
 var errPowerCut = errors.New("power cut")
@@ -41,7 +42,7 @@ func newFaultDisk(t *testing.T, dir string) *faultDisk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &faultDisk{rootDisk: rootDisk{root}, dir: dir, left: -1, synced: map[string]int64{}, unsynced: map[string]bool{}, was: map[string]string{}}
+	return &faultDisk{rootDisk: rootDisk{rootdir.Dir{Root: root}}, dir: dir, left: -1, synced: map[string]int64{}, unsynced: map[string]bool{}, was: map[string]string{}}
 }
 
 // op is called before each operation that changes the disk.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"hearth/internal/ociname"
+	"hearth/internal/rootdir"
 )
 
 // What is in an account's directory, and in a repository's.
@@ -83,7 +84,7 @@ func OpenStore(ctx context.Context, dir string, o StoreOptions) (*Store, error) 
 	if err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
-	s, err := openStore(ctx, rootDisk{root}, o)
+	s, err := openStore(ctx, rootDisk{rootdir.Dir{Root: root}}, o)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open registry %s: %w", dir, err), root.Close())
 	}

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hearth/internal/rootdir"
 )
 
 // Disk is a directory. Its methods may be called concurrently.
@@ -50,17 +52,17 @@ type Info struct {
 var ErrTooLong = errors.New("file is too long")
 
 // Root is a directory of the local file system.
-type Root struct{ root *os.Root }
+type Root struct{ rootdir.Dir }
 
 // OpenRoot opens a directory, which must exist.
 func OpenRoot(name string) (Root, error) {
-	root, err := os.OpenRoot(name)
-	return Root{root}, err
+	dir, err := rootdir.Open(name)
+	return Root{dir}, err
 }
 
 // WriteFile implements Disk.
 func (r Root) WriteFile(name string, data []byte) error {
-	f, err := r.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := r.Create(name)
 	if err != nil {
 		return err
 	}
@@ -70,7 +72,7 @@ func (r Root) WriteFile(name string, data []byte) error {
 
 // ReadFile implements Disk.
 func (r Root) ReadFile(name string, limit int64) ([]byte, error) {
-	f, err := r.root.Open(name)
+	f, err := r.Root.Open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +97,7 @@ func (r Root) ReadFile(name string, limit int64) ([]byte, error) {
 
 // Stat implements Disk.
 func (r Root) Stat(name string) (Info, error) {
-	info, err := r.root.Lstat(name)
+	info, err := r.Root.Lstat(name)
 	if err != nil {
 		return Info{}, err
 	}
@@ -105,42 +107,11 @@ func (r Root) Stat(name string) (Info, error) {
 	return Info{Size: info.Size(), Modified: info.ModTime()}, nil
 }
 
-// Rename implements Disk.
-func (r Root) Rename(from, to string) error { return r.root.Rename(from, to) }
-
-// Remove implements Disk.
-func (r Root) Remove(name string) error { return r.root.Remove(name) }
-
-// Mkdir implements Disk.
-func (r Root) Mkdir(name string) error { return r.root.Mkdir(name, 0o700) }
-
-// Close implements Disk.
-func (r Root) Close() error { return r.root.Close() }
-
-// Sync implements Disk.
-func (r Root) Sync(name string) error {
-	f, err := r.root.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
-
 // SyncAll implements Disk: syncfs tells of errors of writing since Linux 5.8.
 func (r Root) SyncAll() error {
-	f, err := r.root.Open(".")
+	f, err := r.Root.Open(".")
 	if err != nil {
 		return err
 	}
 	return errors.Join(os.NewSyscallError("syncfs", unix.Syncfs(int(f.Fd()))), f.Close())
-}
-
-// ReadDir implements Disk.
-func (r Root) ReadDir(name string) ([]fs.DirEntry, error) {
-	f, err := r.root.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	entries, err := f.ReadDir(-1)
-	return entries, errors.Join(err, f.Close())
 }
