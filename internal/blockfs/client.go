@@ -432,7 +432,8 @@ func (c *Client) call(ctx context.Context, op string, args, result any) error {
 }
 
 // Open takes out a lease on a volume. The id names the content: whoever opens
-// the same id has the same device, made of the spec of who came first.
+// the same id has the same device, made of the spec of who came first and
+// whose spec was good.
 func (c *Client) Open(ctx context.Context, volume string, spec json.RawMessage) (*Lease, error) {
 	args := openArgs{Volume: volume, Owner: c.cfg.Owner, Spec: spec}
 	var err error

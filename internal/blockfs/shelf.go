@@ -82,7 +82,7 @@ func (s *shelf) open(ctx context.Context, args *openArgs) (opened, error) {
 		return opened{}, fmt.Errorf("%w: volume and owner are 1 to %d bytes", ErrInvalid, maxName)
 	}
 	for {
-		v, err := s.find(args.Volume, args.Spec)
+		v, mine, err := s.find(args.Volume, args.Spec)
 		if err != nil {
 			return opened{}, err
 		}
@@ -92,7 +92,12 @@ func (s *shelf) open(ctx context.Context, args *openArgs) (opened, error) {
 			return opened{}, context.Cause(ctx)
 		}
 		if v.err != nil {
-			return opened{}, v.err
+			if mine {
+				return opened{}, v.err
+			}
+			// It was opened by another's spec, which may have been withdrawn, or
+			// been wrong: that is no matter of ours.
+			continue
 		}
 		if o, ok, err := s.lease(v, args.Owner); ok || err != nil {
 			return o, err
@@ -101,15 +106,16 @@ func (s *shelf) open(ctx context.Context, args *openArgs) (opened, error) {
 	}
 }
 
-// find returns the volume of an id, beginning to open it if need be.
-func (s *shelf) find(id string, spec json.RawMessage) (*volume, error) {
+// find returns the volume of an id, beginning to open it if need be: then it is
+// the caller's own spec that it is opened by.
+func (s *shelf) find(id string, spec json.RawMessage) (_ *volume, mine bool, _ error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v := s.byID[id]; v != nil {
-		return v, nil
+		return v, false, nil
 	}
 	if s.closed {
-		return nil, errEnding
+		return nil, false, errEnding
 	}
 	v := &volume{
 		id: id, node: s.nextNode, name: s.prefix + strconv.FormatUint(s.nextNode, 10),
@@ -129,7 +135,7 @@ func (s *shelf) find(id string, spec json.RawMessage) (*volume, error) {
 		}
 		close(v.ready)
 	})
-	return v, nil
+	return v, true, nil
 }
 
 // openSource has the opener make the volume's source, for as long as it may take.

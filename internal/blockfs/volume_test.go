@@ -439,6 +439,47 @@ func cached(t *testing.T, path string) uint64 {
 	return st.Cache
 }
 
+// TestAnothersFailure has one come with a good spec while the volume is being
+// opened by a bad one.
+func TestAnothersFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad, fail := errors.New("bad spec"), make(chan struct{})
+		cfg := Config{Dir: "x", Opener: opener(func(_ context.Context, spec json.RawMessage) (Volume, error) {
+			if string(spec) == `"good"` {
+				return &volumeOf{pattern: 1 << 20}, nil
+			}
+			<-fail
+			return nil, bad
+		})}
+		if err := cfg.fill(); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		s := newShelf(ctx, &cfg, "f-")
+		s.attach = func(name string) (string, error) { return "/dev/" + name, nil }
+		s.detach = func(string, string) error { return nil }
+		var group sync.WaitGroup
+		group.Go(func() {
+			if _, err := s.open(t.Context(), &openArgs{Volume: "v", Owner: "o", Spec: encode("bad")}); !strings.Contains(fmt.Sprint(err), bad.Error()) {
+				t.Errorf("got %v, want %v", err, bad)
+			}
+		})
+		synctest.Wait()
+		for range 3 {
+			group.Go(func() {
+				if _, err := s.open(t.Context(), &openArgs{Volume: "v", Owner: "o", Spec: encode("good")}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		close(fail)
+		group.Wait()
+		s.clear()
+	})
+}
+
 // TestShelf opens, releases and drops at random, with no kernel below. At the
 // end nothing is open, and each source was closed once.
 func TestShelf(t *testing.T) {
