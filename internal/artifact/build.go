@@ -159,14 +159,14 @@ func (s *Service) store(ctx context.Context, ref Ref, content io.ReaderAt, size 
 func (s *Service) cut(ctx context.Context, ref Ref, content io.ReaderAt, size int64, p volume.Params) (
 	encoded []byte, m *volume.Manifest, stats volume.Stats, err error,
 ) {
-	bulk := s.cfg.Chunks.NewBulk()
-	defer bulk.Close()
-	p.Extra, p.Store = s.extra(p.Place), bulk
+	batch := s.cfg.Chunks.NewBatch()
+	defer batch.Close()
+	p.Extra, p.Store, p.Puts = s.extra(p.Place), batch, s.cfg.Puts
 	m, keys, stats, err := volume.Build(ctx, content, size, p)
 	if err != nil {
 		return nil, nil, stats, err
 	}
-	if err := bulk.Flush(ctx); err != nil {
+	if err := batch.Flush(ctx); err != nil {
 		return nil, nil, stats, err
 	}
 	encoded, err = m.Encode(ctx, keys, s.sealer(ref))

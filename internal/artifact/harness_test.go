@@ -72,7 +72,7 @@ func startWith(t testing.TB, ring artifact.Keys) *bench {
 		t.Fatal(err)
 	}
 	b.Service = artifact.New(artifact.Config{
-		Objects: store{b.objects, b}, Chunks: bulks{chunks}, Keys: ring, Salt: chunk.Salt{Epoch: 1, Secret: [32]byte{1, 2, 3}},
+		Objects: store{b.objects, b}, Chunks: chunks, Keys: ring, Salt: chunk.Salt{Epoch: 1, Secret: [32]byte{1, 2, 3}},
 		Roots: b, Images: b, TempDir: filepath.Join(b.data, "builds"), Builds: 16,
 	})
 	t.Cleanup(func() {
@@ -125,10 +125,6 @@ func (plainKeys) Seal(_ context.Context, _ keyring.Binding, b []byte) ([]byte, e
 func (plainKeys) Open(_ context.Context, _ keyring.Binding, b []byte) ([]byte, error) {
 	return bytes.Clone(b), nil
 }
-
-type bulks struct{ *origin.Dir }
-
-func (b bulks) NewBulk() artifact.Bulk { return b.Dir.NewBulk(0) }
 
 type store struct {
 	objectstore.Store

@@ -97,7 +97,7 @@ func (s *Service) rebuild(ctx context.Context, ref Ref, from *volume.Manifest, r
 	if err != nil {
 		return nil, nil, volume.Stats{}, err
 	}
-	source := s.cfg.Chunks.NewBulk() // nothing is put there
+	source := s.cfg.Chunks.NewBatch() // nothing is put there
 	defer source.Close()
 	v, err := volume.Open(from, keys, s.extra(from.Place), source, volume.Options{})
 	if err != nil {

@@ -50,7 +50,7 @@ func newBench(t *testing.T) *bench {
 	if b.chunks, err = origin.OpenDir(t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
-	b.Service = New(Config{Objects: b.objects, Chunks: bulks{b.chunks}, Keys: keys{b}, Salt: chunk.Salt{Epoch: 1}, Roots: b, Images: images{}, Operator: account, TempDir: t.TempDir()})
+	b.Service = New(Config{Objects: b.objects, Chunks: b.chunks, Keys: keys{b}, Salt: chunk.Salt{Epoch: 1}, Roots: b, Images: images{}, Operator: account, TempDir: t.TempDir()})
 	t.Cleanup(func() {
 		b.Stop()
 		if err := errors.Join(b.objects.Close(), b.chunks.Close()); err != nil {
@@ -62,10 +62,6 @@ func newBench(t *testing.T) *bench {
 	})
 	return b
 }
-
-type bulks struct{ dir *origin.Dir }
-
-func (b bulks) NewBulk() Bulk { return b.dir.NewBulk(0) }
 
 func (b *bench) Begin(context.Context) (chunk.Root, func(), error) {
 	b.begun++

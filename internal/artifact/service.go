@@ -46,15 +46,8 @@ type Image struct {
 
 // Store is where chunks are written.
 type Store interface {
-	// NewBulk begins a build. What was put is durable once Flush has returned.
-	NewBulk() Bulk
-}
-
-// Bulk takes the chunks of one build.
-type Bulk interface {
-	chunk.Store
-	Flush(ctx context.Context) error
-	Close()
+	// NewBatch begins a build.
+	NewBatch() chunk.Batch
 }
 
 // Config is what the service needs.
@@ -72,7 +65,10 @@ type Config struct {
 	// Builds is how many volumes are built at once; as many as there are cores
 	// if zero.
 	Builds int
-	Log    *slog.Logger
+	// Puts is how many chunks of a build are stored at once; volume.Build's
+	// default if zero.
+	Puts int
+	Log  *slog.Logger
 }
 
 // Service makes and finds volumes.

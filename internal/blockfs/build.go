@@ -1,15 +1,26 @@
 package blockfs
 
 import (
+	"crypto/sha256"
 	"debug/elf"
 	"encoding/hex"
 	"errors"
 	"fmt"
 )
 
-// Build names the running program: the hash that the Go linker has left in it.
-// Two programs with the same Build are the same.
-func Build() (string, error) {
+// Build names the running program and its settings: the hash that the Go linker
+// has left in it, and one of the settings. Two servers with the same Build do the
+// same.
+func Build(settings string) (string, error) {
+	program, err := programID()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte(settings))
+	return program + " " + hex.EncodeToString(sum[:8]), nil
+}
+
+func programID() (string, error) {
 	// Not the path of the program, which may have been replaced since.
 	f, err := elf.Open("/proc/self/exe")
 	if err != nil {

@@ -26,6 +26,11 @@ type Config struct {
 	Dir string
 	// Opener makes the volumes.
 	Opener Opener
+	// Locked, which may be nil, is called once, when the directory is this
+	// server's and no other has it: the time to open what only one may have
+	// open. Unlocked is called before the directory is given back.
+	Locked   func() error
+	Unlocked func()
 	// Build names the program, for clients of other builds; see Build.
 	Build string
 	// Counters says what the opener's volumes have cost since the start, as
@@ -65,6 +70,12 @@ func (c *Config) fill() error {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Locked == nil {
+		c.Locked = func() error { return nil }
+	}
+	if c.Unlocked == nil {
+		c.Unlocked = func() {}
 	}
 	if c.Counters == nil {
 		c.Counters = func() any { return struct{}{} }
@@ -172,6 +183,9 @@ func (s *Server) Start(ctx context.Context) (err error) {
 	if s.lock, err = takeLock(ctx, s.cfg.Dir); err != nil {
 		return err
 	}
+	if err := s.cfg.Locked(); err != nil {
+		return err
+	}
 	if err := sweep(s.cfg.Dir); err != nil {
 		return err
 	}
@@ -225,6 +239,7 @@ func (s *Server) Stop() error {
 		s.fuse = nil
 	}
 	if s.lock != nil {
+		s.cfg.Unlocked()
 		errs = append(errs, sweep(s.cfg.Dir), os.Remove(filepath.Join(s.cfg.Dir, lockName)), s.lock.Close())
 		s.lock = nil
 	}

@@ -85,6 +85,15 @@ type Store interface {
 	PutChunk(ctx context.Context, ref Ref, ciphertext []byte) (stored bool, err error)
 }
 
+// Batch is a Store for the many chunks of a build: what was put is durable once
+// Flush has returned, and may be lost before. Close gives up what was not
+// flushed.
+type Batch interface {
+	Store
+	Flush(ctx context.Context) error
+	Close()
+}
+
 // Seal encrypts a chunk and appends the ciphertext to dst.
 func Seal(dst []byte, extra *Extra, plaintext []byte) (Name, Key, []byte) {
 	start := len(dst)

@@ -29,6 +29,9 @@ type distruster interface {
 	Distrust(ctx context.Context, ref chunk.Ref) (set bool, err error)
 }
 
+// toucher is an origin that wants to know what is read though it is not asked.
+type toucher interface{ Touch(root chunk.Root) }
+
 // DefaultFetches is Config.Fetches unless told otherwise.
 const DefaultFetches = 32
 
@@ -214,10 +217,12 @@ func (t *Tiered) board(ctx context.Context, key flightKey) (*flight, error) {
 func (t *Tiered) read(ctx context.Context, key flightKey) ([]byte, error) {
 	if !key.bypass {
 		if b, ok := t.cfg.Cache.Read(key.ref); ok {
+			t.touch(key.ref.Root)
 			return b, nil
 		}
 	}
 	if b, ok := t.fromZone(ctx, key.ref); ok {
+		t.touch(key.ref.Root)
 		t.cfg.Cache.Put(key.ref, b)
 		return b, nil
 	}
@@ -230,6 +235,14 @@ func (t *Tiered) read(ctx context.Context, key flightKey) ([]byte, error) {
 		t.cfg.Zone.Fill(key.ref, b)
 	}
 	return b, nil
+}
+
+// touch tells the origin what a cache answered: a root that is in use must not
+// be deleted because the caches are good.
+func (t *Tiered) touch(root chunk.Root) {
+	if o, ok := t.cfg.Origin.(toucher); ok {
+		o.Touch(root)
+	}
 }
 
 func (t *Tiered) fromZone(ctx context.Context, ref chunk.Ref) ([]byte, bool) {
@@ -328,13 +341,14 @@ func (c *tierCounters) note(ctx context.Context, b []byte, err error) {
 // Tier counts what a tier answered.
 type Tier struct {
 	// Hits are chunks of Bytes bytes in all.
-	Hits, Bytes int64
+	Hits  int64 `json:"hits"`
+	Bytes int64 `json:"bytes"`
 	// Misses are chunks that the tier did not have.
-	Misses int64
+	Misses int64 `json:"misses"`
 	// Corrupt are answers that were not the chunk.
-	Corrupt int64
+	Corrupt int64 `json:"corrupt"`
 	// Errors are answers that did not come.
-	Errors int64
+	Errors int64 `json:"errors"`
 }
 
 func (c *tierCounters) read() Tier {
@@ -343,15 +357,20 @@ func (c *tierCounters) read() Tier {
 
 // Stats counts what the store did since it was made.
 type Stats struct {
-	Memory, Disk, Zone, Origin Tier
+	Memory Tier `json:"memory"`
+	Disk   Tier `json:"disk"`
+	Zone   Tier `json:"zone"`
+	Origin Tier `json:"origin"`
 	// Shared reads took part in a fetch that another had begun; Abandoned
 	// fetches ended because all readers went away.
-	Shared, Abandoned int64
+	Shared    int64 `json:"shared"`
+	Abandoned int64 `json:"abandoned"`
 	// Refetched chunks were asked for by Refetch, Retried ones again from the
 	// origin.
-	Refetched, Retried int64
+	Refetched int64 `json:"refetched"`
+	Retried   int64 `json:"retried"`
 	// Cache has more of Memory and Disk.
-	Cache cache.Stats
+	Cache cache.Stats `json:"cache"`
 }
 
 // Stats returns the counters.

@@ -530,3 +530,34 @@ func BenchmarkWarm(b *testing.B) {
 		}
 	})
 }
+
+// touched is an origin that is told of reads that caches answer.
+type touched struct {
+	*fake
+	roots chan chunk.Root
+}
+
+func (o touched) Touch(root chunk.Root) { o.roots <- root }
+
+// TestTouch: what this machine's disk or the zone answers is in use all the same.
+func TestTouch(t *testing.T) {
+	o, zone := touched{newFake(0), make(chan chunk.Root, 9)}, newFake(1)
+	p := start(t, chunkstore.Config{Origin: o, Zone: zone}, cache.Config{MemoryBytes: 0})
+	ref, b := sealed(1, 0)
+	for i := range 3 { // from the zone, then from what waits to be written or is on disk
+		if got, err := p.ReadChunk(t.Context(), ref); err != nil || !bytes.Equal(got, b) {
+			t.Fatal(err)
+		}
+		select {
+		case root := <-o.roots:
+			if root != 1 {
+				t.Errorf("root %s", root)
+			}
+		default:
+			t.Errorf("read %d went unnoticed", i)
+		}
+	}
+	if zone.asked() != 1 || o.asked() != 0 {
+		t.Errorf("the zone was asked %d times, the origin %d times", zone.asked(), o.asked())
+	}
+}

@@ -17,6 +17,9 @@ const (
 // flagSet is what takes flags.
 type flagSet interface {
 	StringVar(p *string, name, value, usage string)
+	StringArrayVar(p *[]string, name string, value []string, usage string)
+	BoolVar(p *bool, name string, value bool, usage string)
+	Int64Var(p *int64, name string, value int64, usage string)
 }
 
 // s3Flags adds the flags that say where code in buckets is fetched from.

@@ -61,6 +61,7 @@ func (a *app) up() *cobra.Command {
 	f.DurationVar(&cfg.GCRotation, "gc-rotation", garbage.DefaultRotation,
 		"how long one root of chunks is written to, until all that is live moves to a new one")
 	f.DurationVar(&cfg.GCExpiry, "gc-expiry", garbage.DefaultExpiry, "how long a root that nothing needs is kept before its chunks are deleted")
+	chunksFlags(f, &cfg.Chunks)
 	s3Flags(f, &cfg.S3, &s3Keys)
 	f.StringVar(&cfg.KMSKey, "kms-key", "", "ARN of an AWS KMS key that wraps the master keys (credentials from AWS_ACCESS_KEY_ID and the like)")
 	f.StringVar(&cfg.KMSEndpoint, "kms-endpoint", "", "URL of the KMS of --kms-key (default AWS's own)")

@@ -66,7 +66,7 @@ type Hearth struct {
 	catalog    *catalog.Catalog
 	registry   *registry.Store
 	resolver   *ociimage.Resolver
-	chunks     *origin.Dir
+	chunks     origin.Origin
 	garbage    *garbage.Service
 	artifacts  *artifact.Service
 	blockfs    *blockfs.Client
@@ -345,7 +345,7 @@ func (h *Hearth) serve(listener net.Listener) error {
 		Runtimes: h.runtimes.Names(), RuntimeVersion: h.runtimeVersion,
 		Concurrency: h.cfg.AccountConcurrency, Log: h.cfg.Log,
 		Operator: api.Operator{Authorize: h.people.AuthorizeOperator, Operations: map[string]func(context.Context, []byte) (any, error){
-			"CollectGarbage": h.collectNow, "InspectFunction": h.inspect,
+			"CollectGarbage": h.collectNow, "InspectFunction": h.inspect, "ChunkCounters": h.chunkCounters,
 		}},
 	})
 	if err != nil {

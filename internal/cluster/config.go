@@ -53,6 +53,10 @@ type Config struct {
 	// long a root that nothing needs is kept; package garbage has the defaults.
 	GCRotation, GCExpiry time.Duration
 
+	// Chunks says where chunks of volumes are kept, if that is not the data
+	// directory, and what caches there are.
+	Chunks ChunksConfig
+
 	// KMSKey is the ARN of a key of an external KMS that wraps the master keys;
 	// empty to keep them in the data directory. KMSEndpoint is where that KMS
 	// is; empty for AWS's own.
@@ -85,6 +89,25 @@ type Config struct {
 	// promises any more.
 	Fatal func(error)
 }
+
+// ChunksConfig says where chunks are kept and cached.
+type ChunksConfig struct {
+	// Bucket, BucketRegion and BucketCredentials are of an origin.Location;
+	// without a bucket chunks are in the data directory.
+	Bucket, BucketRegion, BucketCredentials string
+	// Moved says that all chunks were copied to where they are said to be now.
+	Moved bool
+	// Zone are the nodes of the zone's cache, and ZoneKey is the file with their
+	// key.
+	Zone    []string
+	ZoneKey string
+	// CacheMB is how much of the machine's disk is for copies of chunks that are
+	// kept in a bucket.
+	CacheMB int64
+}
+
+// DefaultCacheMB is ChunksConfig.CacheMB unless told otherwise.
+const DefaultCacheMB = 20 << 10
 
 var (
 	regionName = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
@@ -145,6 +168,13 @@ func (c *Config) fill() error {
 			problems = append(problems, err)
 		}
 	}
+	if c.Chunks.CacheMB == 0 {
+		c.Chunks.CacheMB = DefaultCacheMB
+	}
+	if c.Chunks.CacheMB < 0 {
+		problems = append(problems, fmt.Errorf("a cache of chunks of %d MB: its size must not be negative", c.Chunks.CacheMB))
+	}
+	problems = append(problems, c.chunks("chunks", "cache").Validate())
 	problems = append(problems, program(&c.Runsc, "runsc"), program(&c.Init, "hearth-init"), c.self())
 	return errors.Join(problems...)
 }

@@ -12,7 +12,6 @@ import (
 	"hearth/internal/artifact"
 	"hearth/internal/awserr"
 	"hearth/internal/blockfs"
-	"hearth/internal/chunkstore/origin"
 	"hearth/internal/control"
 	"hearth/internal/function"
 	"hearth/internal/garbage"
@@ -26,19 +25,11 @@ const blockfsOwner = "worker"
 // openVolumes opens what makes volumes of code, and starts the process that
 // shows them.
 func (h *Hearth) openVolumes(ctx context.Context) (err error) {
-	if h.chunks, err = origin.OpenDir(h.dir.Chunks()); err != nil {
-		return err
-	}
-	h.stopLast(func() { h.stopped("chunk store", h.chunks.Close()) })
-	h.garbage, err = garbage.Open(ctx, garbage.Config{
-		Store: garbage.Etcd{Client: h.etcd.Client()}, Chunks: h.chunks,
-		Rotation: h.cfg.GCRotation, Expiry: h.cfg.GCExpiry, Log: h.cfg.Log,
-	})
-	if err != nil {
-		return err
-	}
 	salt, err := artifact.LoadSalt(ctx, h.etcd.Client(), h.keyring, h.creds.AccountID)
 	if err != nil {
+		return err
+	}
+	if err := h.openChunks(ctx, &salt); err != nil {
 		return err
 	}
 	temp := h.buildDir()
@@ -49,7 +40,7 @@ func (h *Hearth) openVolumes(ctx context.Context) (err error) {
 		return err
 	}
 	h.artifacts = artifact.New(artifact.Config{
-		Objects: h.objects, Chunks: chunkBuilds{h.chunks}, Keys: h.keyring, Salt: salt,
+		Objects: h.objects, Chunks: h.chunks, Puts: h.cfg.chunkPuts(), Keys: h.keyring, Salt: salt,
 		Roots: h.garbage, Images: functionImages{h}, Operator: h.creds.AccountID, TempDir: temp, Log: h.cfg.Log,
 	})
 	h.stopLast(h.artifacts.Stop)
@@ -60,13 +51,17 @@ func (h *Hearth) openVolumes(ctx context.Context) (err error) {
 func (h *Hearth) buildDir() string { return filepath.Join(h.dir.Worker(), "builds") }
 
 func (h *Hearth) startBlockfs(ctx context.Context) error {
-	build, err := blockfs.Build()
+	chunks, err := json.Marshal(h.cfg.chunks(h.dir.Chunks(), h.dir.Cache()))
+	if err != nil {
+		return err
+	}
+	build, err := blockfs.Build(string(chunks))
 	if err != nil {
 		return err
 	}
 	client, err := blockfs.NewClient(blockfs.ClientConfig{
 		Dir: h.dir.Blockfs(), Owner: blockfsOwner, Build: build, Log: h.cfg.Log,
-		Command: []string{h.cfg.Program, "blockfs", "--ready", "--dir", h.dir.Blockfs(), "--chunks", h.dir.Chunks()},
+		Command: []string{h.cfg.Program, "blockfs", "--ready", "--dir", h.dir.Blockfs(), "--chunks", string(chunks)},
 	})
 	if err != nil {
 		return err
@@ -101,12 +96,6 @@ func (h *Hearth) sweepRuntimes(ctx context.Context) error {
 	}
 	return nil
 }
-
-// chunkBuilds stores the chunks of builds in a directory.
-type chunkBuilds struct{ dir *origin.Dir }
-
-// NewBulk implements artifact.Store.
-func (c chunkBuilds) NewBulk() artifact.Bulk { return c.dir.NewBulk(0) }
 
 // collectGarbage begins to free chunks. By now the leases of former lives are
 // swept, and so are the volumes that no record names.

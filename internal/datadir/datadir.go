@@ -60,7 +60,7 @@ const (
 )
 
 // subdirs are the directories that services keep their data in.
-var subdirs = []string{"etcd", "objects", "runtimes", "worker", "logs", "audit", "chunks", "blockfs", "registry"}
+var subdirs = []string{"etcd", "objects", "runtimes", "worker", "logs", "audit", "chunks", "blockfs", "cache", "registry"}
 
 // Dir is a data directory that this process holds the lock of.
 type Dir struct {
@@ -266,6 +266,9 @@ func (d *Dir) Chunks() string { return d.join("chunks") }
 // Blockfs is the directory of the process that shows volumes. It outlives
 // crashes of this one, and so is not below Worker.
 func (d *Dir) Blockfs() string { return d.join("blockfs") }
+
+// Cache is where copies of chunks are kept that are stored elsewhere.
+func (d *Dir) Cache() string { return d.join("cache") }
 
 // Keyring is the file of the master keys.
 func (d *Dir) Keyring() SecretFile { return SecretFile{dir: d.path, name: keyringFile} }

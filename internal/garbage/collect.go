@@ -113,6 +113,11 @@ func (s *Service) cycle(ctx context.Context, o Options, r *Report) error {
 	if err := s.load(ctx); err != nil {
 		return err
 	}
+	if !s.adopted {
+		if err := s.adopt(ctx); err != nil {
+			return err
+		}
+	}
 	if o.GoOn {
 		if err := s.goOn(ctx); err != nil {
 			return err

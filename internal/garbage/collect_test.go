@@ -1,6 +1,8 @@
 package garbage_test
 
 import (
+	"context"
+	"crypto/sha256"
 	"errors"
 	"os"
 	"slices"
@@ -8,6 +10,7 @@ import (
 	"time"
 
 	"hearth/internal/chunk"
+	"hearth/internal/chunkstore/origin"
 	"hearth/internal/etcd"
 	"hearth/internal/garbage"
 )
@@ -68,6 +71,51 @@ func TestAlarm(t *testing.T) {
 	}
 	if r := collect(garbage.Options{}); r.Deleted == 0 || states(r)[1] != "" {
 		t.Errorf("after its time: %+v", r)
+	}
+}
+
+// TestStoreAway opens the service while the store of chunks does not answer, or
+// is another's.
+func TestStoreAway(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	away := errors.New("away")
+	claims := 0
+	cfg := garbage.Config{Store: &memStore{life: forever}, Chunks: s.chunks, Claim: func(context.Context) error {
+		claims++
+		return away
+	}}
+	service, err := garbage.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	service.Start(s, s.readers)
+	defer service.Stop()
+	if root, end, err := service.Begin(t.Context()); err != nil || root != 1 {
+		t.Errorf("a build: root %s, %v", root, err)
+	} else {
+		end()
+	}
+	// Another root than the record has must not be overlooked once it answers.
+	ref := chunk.Ref{Root: 9, Name: sha256.Sum256(make([]byte, chunk.Overhead))}
+	if _, err := s.chunks.PutChunk(t.Context(), ref, make([]byte, chunk.Overhead)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := service.Collect(t.Context(), garbage.Options{}); !errors.Is(err, away) {
+		t.Errorf("a cycle: %v", err)
+	}
+	away = nil
+	for range 2 {
+		if r, err := service.Collect(t.Context(), garbage.Options{}); err != nil || states(r)[9] == "" {
+			t.Errorf("a cycle: %+v, %v", r, err)
+		}
+	}
+	if claims != 3 {
+		t.Errorf("%d claims", claims)
+	}
+	away = origin.ErrOwned
+	if _, err := garbage.Open(t.Context(), cfg); !errors.Is(err, origin.ErrOwned) {
+		t.Errorf("another's store: %v", err)
 	}
 }
 

@@ -92,7 +92,7 @@ func newStage(t *testing.T) *stage {
 		t.Fatal(err)
 	}
 	s.artifacts = artifact.New(artifact.Config{
-		Objects: s.objects, Chunks: bulks{s.chunks}, Keys: s, Salt: chunk.Salt{Epoch: 1}, Roots: s.service, TempDir: t.TempDir(),
+		Objects: s.objects, Chunks: s.chunks, Keys: s, Salt: chunk.Salt{Epoch: 1}, Roots: s.service, TempDir: t.TempDir(),
 	})
 	s.service.Start(s, s.readers)
 	t.Cleanup(func() {
@@ -111,10 +111,6 @@ type unsynced struct{ disk.Root }
 
 func (unsynced) Sync(string) error { return nil }
 func (unsynced) SyncAll() error    { return nil }
-
-type bulks struct{ dir *origin.Dir }
-
-func (b bulks) NewBulk() artifact.Bulk { return b.dir.NewBulk(0) }
 
 // Seal implements artifact.Keys. A manifest is sealed when its chunks are
 // stored, and not visible yet.

@@ -14,7 +14,7 @@ import (
 	"hearth/internal/volume"
 )
 
-// Chunks is the store whose roots are collected. origin.Dir is one.
+// Chunks is the store whose roots are collected: an origin.Origin.
 type Chunks interface {
 	// Roots lists the roots that have not expired, Expired those that have, and
 	// Alarms those of them that were read since.
@@ -60,6 +60,9 @@ const (
 type Config struct {
 	Store  Store
 	Chunks Chunks
+	// Claim, which may be nil, makes sure that the chunks are ours. Nothing is
+	// collected before it has succeeded.
+	Claim func(context.Context) error
 	// Rotation is how long a root is written to, Expiry how long it must have
 	// been expired before it is deleted; DefaultRotation and DefaultExpiry if
 	// zero.
@@ -84,6 +87,9 @@ func (c *Config) fill() error {
 			problems = append(problems, fmt.Errorf("garbage: config: a period of %v", *d))
 		}
 	}
+	if c.Claim == nil {
+		c.Claim = func(context.Context) error { return nil }
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -101,6 +107,9 @@ type Service struct {
 
 	// turn is held by the cycle that runs.
 	turn chan struct{}
+	// adopted says that the store's roots are known; only Open and who has the
+	// turn use it.
+	adopted bool
 
 	mu       sync.Mutex
 	record   *record
@@ -118,7 +127,8 @@ type Service struct {
 var errStopped = errors.New("garbage: stopping")
 
 // Open reads the record of roots, which is made the first time. Builds can begin
-// from then on; nothing is collected before Start.
+// from then on; nothing is collected before Start. A store that does not answer
+// is no error, one that is another's is origin.ErrOwned.
 func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
@@ -127,8 +137,11 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if err := s.load(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.adopt(ctx); err != nil {
+	if err := s.adopt(ctx); errors.Is(err, origin.ErrOwned) {
 		return nil, err
+	} else if err != nil {
+		// The store is far, and may be away: what is cached is served meanwhile.
+		cfg.Log.LogAttrs(ctx, slog.LevelWarn, "garbage: the store of chunks does not answer, nothing is collected until it does", slog.Any("error", err))
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	return s, nil
@@ -154,6 +167,9 @@ func (s *Service) load(ctx context.Context) error {
 
 // adopt takes up the roots that the store has and the record does not.
 func (s *Service) adopt(ctx context.Context) error {
+	if err := s.cfg.Claim(ctx); err != nil {
+		return err
+	}
 	live, err := s.cfg.Chunks.Roots(ctx)
 	if err != nil {
 		return err
@@ -162,7 +178,7 @@ func (s *Service) adopt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.change(ctx, func(r *record) error {
+	err = s.change(ctx, func(r *record) error {
 		for _, root := range live {
 			r.adopt(root, Retired, s.cfg.Now())
 		}
@@ -171,6 +187,8 @@ func (s *Service) adopt(ctx context.Context) error {
 		}
 		return nil
 	})
+	s.adopted = err == nil
+	return err
 }
 
 // change edits the record, durably. Only Open and the cycle that has the turn

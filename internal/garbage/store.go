@@ -22,8 +22,8 @@ type Store interface {
 	Swap(ctx context.Context, value []byte, revision int64) (int64, error)
 }
 
-// rootsKey is where the record is in etcd.
-const rootsKey = "hearth/chunk-roots"
+// RootsKey is where the record is in etcd.
+const RootsKey = "hearth/chunk-roots"
 
 // storeTimeout bounds one request to etcd.
 const storeTimeout = 10 * time.Second
@@ -35,7 +35,7 @@ type Etcd struct{ Client *clientv3.Client }
 func (e Etcd) Load(ctx context.Context) ([]byte, int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	answer, err := e.Client.Get(ctx, rootsKey)
+	answer, err := e.Client.Get(ctx, RootsKey)
 	if err != nil {
 		return nil, 0, fmt.Errorf("garbage: load the record of roots: %w", err)
 	}
@@ -49,8 +49,8 @@ func (e Etcd) Load(ctx context.Context) ([]byte, int64, error) {
 func (e Etcd) Swap(ctx context.Context, value []byte, revision int64) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	answer, err := e.Client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(rootsKey), "=", revision)).
-		Then(clientv3.OpPut(rootsKey, string(value))).Commit()
+	answer, err := e.Client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(RootsKey), "=", revision)).
+		Then(clientv3.OpPut(RootsKey, string(value))).Commit()
 	if err != nil {
 		return 0, fmt.Errorf("garbage: store the record of roots: %w", err)
 	}

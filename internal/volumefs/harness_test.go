@@ -110,7 +110,7 @@ func start(t *testing.T, tiers func(t *testing.T, dir string) chunk.Source) *ben
 func (b *bench) artifacts(t *testing.T, root chunk.Root, data string) *artifact.Service {
 	t.Helper()
 	s := artifact.New(artifact.Config{
-		Objects: b.objects, Chunks: bulks{b.store}, Keys: plainKeys{}, Salt: chunk.Salt{Epoch: 1, Secret: [32]byte{1}},
+		Objects: b.objects, Chunks: b.store, Keys: plainKeys{}, Salt: chunk.Salt{Epoch: 1, Secret: [32]byte{1}},
 		Roots: inRoot(root), TempDir: filepath.Join(data, "builds"),
 	})
 	t.Cleanup(s.Stop)
@@ -130,10 +130,6 @@ func (f *finder) Find(ctx context.Context, ref artifact.Ref, hold func(chunk.Roo
 	}
 	return v, err
 }
-
-type bulks struct{ *origin.Dir }
-
-func (b bulks) NewBulk() artifact.Bulk { return b.Dir.NewBulk(0) }
 
 type inRoot chunk.Root
 

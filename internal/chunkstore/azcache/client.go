@@ -116,26 +116,31 @@ type Client struct {
 
 // ClientStats counts what a client did since it was made.
 type ClientStats struct {
-	Reads int64
+	Reads int64 `json:"reads"`
 	// Hedges were sent since an answer was late; HedgesWon of them were the
 	// first to answer. HedgesSpared would have been more than the share.
-	Hedges, HedgesWon, HedgesSpared int64
+	Hedges       int64 `json:"hedges"`
+	HedgesWon    int64 `json:"hedgesWon"`
+	HedgesSpared int64 `json:"hedgesSpared"`
 	// Failovers asked a second node since the first failed.
-	Failovers int64
+	Failovers int64 `json:"failovers"`
 	// Spilled reads went to a node beyond those that keep the chunk, since
 	// these had much to do, and then to one of them after all.
-	Spilled int64
+	Spilled int64 `json:"spilled"`
 	// Failed requests had no usable answer in time.
-	Failed int64
+	Failed int64 `json:"failed"`
 	// Corrupt answers were not the chunk.
-	Corrupt int64
+	Corrupt int64 `json:"corrupt"`
 	// Filled copies were put. FillsDropped chunks came while too many waited,
 	// FillsFailed copies were not taken.
-	Filled, FillsDropped, FillsFailed int64
+	Filled       int64 `json:"filled"`
+	FillsDropped int64 `json:"fillsDropped"`
+	FillsFailed  int64 `json:"fillsFailed"`
 	// Nodes there are, and how many of them are left alone.
-	Nodes, Out int
+	Nodes int `json:"nodes"`
+	Out   int `json:"out"`
 	// HedgeAfter is how late an answer must be now.
-	HedgeAfter time.Duration
+	HedgeAfter time.Duration `json:"hedgeAfter"`
 }
 
 // NewClient makes a client. It asks no node yet.

@@ -72,26 +72,33 @@ func (c Config) validate() error {
 
 // Level counts what one level of a cache did since it was opened.
 type Level struct {
-	Hits, Misses int64
+	Hits   int64 `json:"hits"`
+	Misses int64 `json:"misses"`
 	// Bytes were read, in hits.
-	Bytes int64
+	Bytes int64 `json:"bytes"`
 	// Corrupt copies were found, and dropped.
-	Corrupt int64
+	Corrupt int64 `json:"corrupt"`
 	// Errors are reads that failed.
-	Errors int64
+	Errors int64 `json:"errors"`
 	// Evicted chunks had to go for others.
-	Evicted int64
+	Evicted int64 `json:"evicted"`
 	// Chunks of Resident bytes are there now.
-	Chunks, Resident int64
+	Chunks   int64 `json:"chunks"`
+	Resident int64 `json:"resident"`
 }
 
 // Stats counts what a cache did since it was opened.
 type Stats struct {
-	Memory, Disk Level
+	Memory Level `json:"memory"`
+	Disk   Level `json:"disk"`
 	// Written chunks reached the disk. Of those that did not, Dropped found the
 	// queue full, Full met a disk without space, Failed met another error,
 	// and Paused came shortly after one of these.
-	Written, Dropped, Full, Failed, Paused int64
+	Written int64 `json:"written"`
+	Dropped int64 `json:"dropped"`
+	Full    int64 `json:"full"`
+	Failed  int64 `json:"failed"`
+	Paused  int64 `json:"paused"`
 }
 
 // held is a chunk in memory.

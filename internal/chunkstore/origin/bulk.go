@@ -114,3 +114,6 @@ func (b *Bulk) drop(batch []*pending) {
 		_ = b.dir.disk.Remove(p.temp) // or else the next OpenDir does it
 	}
 }
+
+// NewBatch begins a build of the usual size.
+func (d *Dir) NewBatch() chunk.Batch { return d.NewBulk(0) }

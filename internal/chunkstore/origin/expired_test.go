@@ -10,7 +10,7 @@ import (
 )
 
 // wantAlarms compares the roots with an alarm.
-func wantAlarms(t *testing.T, d *Dir, want ...chunk.Root) {
+func wantAlarms(t *testing.T, d Origin, want ...chunk.Root) {
 	t.Helper()
 	if got, err := d.Alarms(t.Context()); err != nil || !slices.Equal(got, want) {
 		t.Errorf("alarms: %v, %v; want %v", got, err, want)
@@ -19,9 +19,27 @@ func wantAlarms(t *testing.T, d *Dir, want ...chunk.Root) {
 
 func TestExpire(t *testing.T) {
 	on := disktest.New()
-	d := mustNew(t, on)
+	testExpire(t, mustNew(t, on), newDir(on))
+}
+
+// noticed returns when reads have raised what alarms they raise.
+func noticed(o Origin) {
+	if s, ok := o.(*S3); ok {
+		s.watch.running.Wait()
+	}
+}
+
+// testExpire has a root expire, be read, and be deleted. other is the same
+// origin in another process.
+func testExpire(t *testing.T, d, other Origin) {
+	t.Helper()
 	ref, b := sealed(7, "x")
-	put(t, d, ref, b, true)
+	batch := d.NewBatch()
+	defer batch.Close()
+	put(t, batch, ref, b, true)
+	if err := batch.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := d.DeleteExpired(t.Context(), 7); !errors.Is(err, ErrAlarm) {
 		t.Errorf("deletion of a root that has not expired: %v", err)
 	}
@@ -32,9 +50,10 @@ func TestExpire(t *testing.T) {
 	}
 	wantAlarms(t, d)
 	// Another process reads.
-	if got := state(t, newDir(on), ref, b); got != "whole" {
+	if got := state(t, other, ref, b); got != "whole" {
 		t.Errorf("read of an expired root: %s", got)
 	}
+	noticed(other)
 	wantAlarms(t, d, 7)
 	if got := state(t, d, ref, b); got != "whole" {
 		t.Errorf("second read of an expired root: %s", got)
@@ -45,10 +64,24 @@ func TestExpire(t *testing.T) {
 	if got := state(t, d, ref, b); got != "whole" {
 		t.Errorf("after a refused deletion: %s", got)
 	}
+	noticed(d)
 	if err := d.Calm(t.Context(), 7); err != nil {
 		t.Fatal(err)
 	}
 	wantAlarms(t, d)
+	// What a cache has is in use all the same.
+	other.Touch(7)
+	noticed(other)
+	wantAlarms(t, d, 7)
+	if err := d.Calm(t.Context(), 7); err != nil {
+		t.Fatal(err)
+	}
+	if roots, err := d.Roots(t.Context()); err != nil || len(roots) != 0 {
+		t.Errorf("roots %v, %v", roots, err)
+	}
+	if roots, err := d.Expired(t.Context()); err != nil || !slices.Equal(roots, []chunk.Root{7}) {
+		t.Errorf("expired %v, %v", roots, err)
+	}
 	if err := d.Raise(t.Context(), 7); err != nil {
 		t.Fatal(err)
 	}
@@ -64,6 +97,10 @@ func TestExpire(t *testing.T) {
 	}
 	if got := state(t, d, ref, b); got != "none" {
 		t.Errorf("after the deletion: %s", got)
+	}
+	noticed(d)
+	if roots, err := d.Expired(t.Context()); err != nil || len(roots) != 0 {
+		t.Errorf("expired %v, %v", roots, err)
 	}
 }
 

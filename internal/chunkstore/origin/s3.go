@@ -7,8 +7,10 @@ import (
 	"io"
 	"iter"
 	"path"
+	"slices"
 	"strings"
-	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"hearth/internal/chunk"
 	"hearth/internal/s3"
@@ -19,10 +21,13 @@ import (
 type S3 struct {
 	client         *s3.Client
 	bucket, prefix string
+	owned          bool // the client is closed with it
+	watch          watch
 }
 
 // NewS3 keeps chunks in a bucket, below a prefix that is empty or a path. The
-// client stays the caller's. It asks the endpoint nothing.
+// client stays the caller's, and is closed after the S3. It asks the endpoint
+// nothing.
 func NewS3(client *s3.Client, bucket, prefix string) (*S3, error) {
 	prefix = strings.Trim(prefix, "/")
 	if prefix != "" {
@@ -31,7 +36,18 @@ func NewS3(client *s3.Client, bucket, prefix string) (*S3, error) {
 	if client == nil || bucket == "" || path.Clean("/"+prefix) != "/"+strings.TrimSuffix(prefix, "/") {
 		return nil, fmt.Errorf("origin: bucket %.100q and prefix %.100q: want the name of a bucket and a plain path", bucket, prefix)
 	}
-	return &S3{client: client, bucket: bucket, prefix: prefix}, nil
+	s := &S3{client: client, bucket: bucket, prefix: prefix}
+	s.watch.start()
+	return s, nil
+}
+
+// Close ends what goes on in the background.
+func (s *S3) Close() error {
+	s.watch.stop()
+	if s.owned {
+		s.client.Close()
+	}
+	return nil
 }
 
 func (s *S3) key(ref chunk.Ref) string { return s.prefix + chunkPath(ref) }
@@ -41,6 +57,7 @@ func (s *S3) ReadChunk(ctx context.Context, ref chunk.Ref) ([]byte, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	s.watchRead(ref.Root)
 	o, err := s.client.Open(ctx, s.bucket, s.key(ref), "")
 	if e, ok := errors.AsType[*s3.Error](err); ok && e.Code == "NoSuchKey" {
 		return nil, fmt.Errorf("%w: %s of root %s", chunk.ErrNotFound, ref.Name, ref.Root)
@@ -117,15 +134,20 @@ func (s *S3) pages(ctx context.Context, prefix, delimiter string) iter.Seq2[s3.P
 	}
 }
 
-// Roots lists the roots that have chunks.
+// Roots lists the roots that have chunks and have not expired.
 func (s *S3) Roots(ctx context.Context) ([]chunk.Root, error) {
+	expired, err := s.Expired(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var roots []chunk.Root
 	for page, err := range s.pages(ctx, s.prefix, "/") {
 		if err != nil {
 			return nil, fmt.Errorf("list roots: %w", err)
 		}
 		for _, p := range page.Prefixes {
-			if root, err := chunk.ParseRoot(strings.TrimSuffix(strings.TrimPrefix(p, s.prefix), "/")); err == nil {
+			root, err := chunk.ParseRoot(strings.TrimSuffix(strings.TrimPrefix(p, s.prefix), "/"))
+			if err == nil && !slices.Contains(expired, root) {
 				roots = append(roots, root)
 			}
 		}
@@ -162,36 +184,63 @@ func (s *S3) DeleteChunk(ctx context.Context, ref chunk.Ref) error {
 	return nil
 }
 
-// deletions go on at a time.
-const deletions = 16
+const (
+	// deletions go on at a time.
+	deletions = 16
+	// deletePage is after how many is looked whether to go on.
+	deletePage = 256
+)
 
-// DeleteRoot removes the chunks of a root, one after the other: when it is
-// interrupted, some are left, and it is to be called again.
+// DeleteRoot removes the chunks of a root, a page of the list at a time: when it
+// is interrupted, some are left, and it is to be called again.
 func (s *S3) DeleteRoot(ctx context.Context, root chunk.Root) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var wg sync.WaitGroup
-	running := make(chan struct{}, deletions)
-	var failed error
+	_, err := s.deleteRoot(ctx, root, func(context.Context) error { return nil })
+	return err
+}
+
+// deleteRoot asks before each page whether to go on.
+func (s *S3) deleteRoot(ctx context.Context, root chunk.Root, goOn func(context.Context) error) (freed Freed, err error) {
+	var page []Info
+	flush := func() error {
+		if len(page) == 0 {
+			return nil
+		}
+		if err := goOn(ctx); err != nil {
+			return err
+		}
+		if err := s.deleteAll(ctx, root, page); err != nil {
+			return err
+		}
+		for _, info := range page {
+			freed.Bytes += info.Size
+		}
+		freed.Chunks += len(page)
+		page = page[:0]
+		return nil
+	}
 	for info, err := range s.Chunks(ctx, root) {
 		if err != nil {
-			failed = err
-			break
+			return freed, fmt.Errorf("delete root %s: %w", root, err)
 		}
-		running <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-running }()
-			if err := s.DeleteChunk(ctx, chunk.Ref{Root: root, Name: info.Name}); err != nil {
-				cancel(err)
-			}
-		})
+		if page = append(page, info); len(page) < deletePage {
+			continue
+		}
+		if err := flush(); err != nil {
+			return freed, fmt.Errorf("delete root %s: %w", root, err)
+		}
 	}
-	wg.Wait()
-	if ctx.Err() != nil {
-		failed = context.Cause(ctx)
+	if err := flush(); err != nil {
+		return freed, fmt.Errorf("delete root %s: %w", root, err)
 	}
-	if failed != nil {
-		return fmt.Errorf("delete root %s: %w", root, failed)
+	return freed, nil
+}
+
+// deleteAll removes chunks of a root.
+func (s *S3) deleteAll(ctx context.Context, root chunk.Root, chunks []Info) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(deletions)
+	for _, info := range chunks {
+		group.Go(func() error { return s.DeleteChunk(ctx, chunk.Ref{Root: root, Name: info.Name}) })
 	}
-	return nil
+	return group.Wait()
 }

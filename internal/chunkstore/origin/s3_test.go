@@ -2,6 +2,7 @@ package origin
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,10 +10,14 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"hearth/internal/chunk"
 	"hearth/internal/s3"
@@ -73,6 +78,7 @@ func openS3(t *testing.T, endpoint, prefix string) *S3 {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
 
@@ -117,6 +123,134 @@ func TestS3Pages(t *testing.T) {
 	}
 	if got := names(t, s, 7); len(got) != 0 {
 		t.Errorf("%d chunks are left", len(got))
+	}
+}
+
+// TestS3Expire is as for directories, but that alarms are raised beside reads.
+func TestS3Expire(t *testing.T) {
+	server := startS3(t)
+	d, other := openS3(t, server.url, "chunks"), openS3(t, server.url, "chunks")
+	d.watch.every, other.watch.every = 0, 0
+	testExpire(t, d, other)
+	// A read costs one request, but for one root in watchEvery.
+	ref, b := sealed(8, "x")
+	put(t, d, ref, b, true)
+	d.watch.every = time.Hour
+	before := server.count("GET") + server.count("HEAD")
+	for range 5 {
+		if got := state(t, d, ref, b); got != "whole" {
+			t.Error(got)
+		}
+		noticed(d)
+	}
+	if got := server.count("GET") + server.count("HEAD") - before; got != 6 {
+		t.Errorf("%d requests for 5 reads, want one more", got)
+	}
+}
+
+// TestS3DeletionEnds when an alarm is raised meanwhile.
+func TestS3DeletionEnds(t *testing.T) {
+	s := openS3(t, startS3(t).url, "")
+	group, ctx := errgroup.WithContext(t.Context())
+	group.SetLimit(8)
+	const n = 2*deletePage + 1
+	for i := range n {
+		group.Go(func() error {
+			ref, b := sealed(7, fmt.Sprint(i))
+			_, err := s.PutChunk(ctx, ref, b)
+			return err
+		})
+	}
+	if err := errors.Join(group.Wait(), s.Expire(t.Context(), 7)); err != nil {
+		t.Fatal(err)
+	}
+	pages := 0
+	freed, err := s.deleteRoot(t.Context(), 7, func(ctx context.Context) error {
+		if pages++; pages == 2 {
+			if err := s.Raise(ctx, 7); err != nil {
+				t.Error(err)
+			}
+		}
+		return s.mayDelete(ctx, 7)
+	})
+	if !errors.Is(err, ErrAlarm) || freed.Chunks != deletePage {
+		t.Errorf("%+v, %v", freed, err)
+	}
+	if got := names(t, s, 7); len(got) != n-deletePage {
+		t.Errorf("%d chunks are left", len(got))
+	}
+	if err := s.Calm(t.Context(), 7); err != nil {
+		t.Fatal(err)
+	}
+	if freed, err := s.DeleteExpired(t.Context(), 7); err != nil || freed.Chunks != n-deletePage {
+		t.Errorf("%+v, %v", freed, err)
+	}
+}
+
+// TestClaim: a bucket has one owner, and each prefix one.
+func TestClaim(t *testing.T) {
+	server := startS3(t)
+	for _, prefix := range []string{"", "a"} {
+		s := openS3(t, server.url, prefix)
+		for range 2 {
+			if err := s.Claim(t.Context(), "me"+prefix); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, other := range []string{"me", "you", "me" + prefix + "x", "m"} {
+			if err := s.Claim(t.Context(), other); (other != "me"+prefix) != errors.Is(err, ErrOwned) {
+				t.Errorf("%q: %q claims: %v", prefix, other, err)
+			}
+		}
+	}
+	if err := openS3(t, "http://127.0.0.1:9", "").Claim(t.Context(), "me"); err == nil || errors.Is(err, ErrOwned) {
+		t.Errorf("an endpoint that is away: %v", err)
+	}
+}
+
+func TestLocation(t *testing.T) {
+	for _, bad := range []string{
+		"http://host", "http://host/", "host/b", "ftp://host/b", "http://u:secret@host/b", "http://host/b?x=secret", "http://host/b#x", "http:///b", "://",
+	} {
+		err := Location{Bucket: bad}.Validate()
+		if err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	for at, want := range map[Location]string{
+		{Dir: "/a"}: "a directory", {Dir: "/b"}: "a directory", {Bucket: "https://h:9000/b/p/"}: "https://h:9000/b/p", {Bucket: "http://h/b"}: "http://h/b",
+	} {
+		if err := at.Validate(); err != nil || at.String() != want {
+			t.Errorf("%+v: %q, %v", at, at, err)
+		}
+	}
+	server := startS3(t)
+	credentials := filepath.Join(t.TempDir(), "credentials")
+	if err := os.WriteFile(credentials, []byte("[default]\naws_access_key_id = AKIAHEARTHTEST000001\naws_secret_access_key = secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ref, b := sealed(7, "x")
+	for _, at := range []Location{{Dir: t.TempDir()}, {Bucket: server.url + "/store/p", Credentials: credentials}} {
+		o, err := at.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader, err := at.Attach()
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch := o.NewBatch()
+		put(t, batch, ref, b, true)
+		if err := batch.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+		batch.Close()
+		if got := state(t, reader, ref, b); got != "whole" {
+			t.Errorf("%s: %s", at, got)
+		}
+		if err := errors.Join(reader.Close(), o.Close()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
