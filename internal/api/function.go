@@ -295,6 +295,7 @@ func (s *Server) configuration(ctx context.Context, c *call, r *function.Record,
 		StateReason:                optional(r.StateReason),
 		LastUpdateStatusReason:     optional(r.LastUpdateStatusReason),
 	}
+	s.showProgress(out, r)
 	for i := range cfg.Layers {
 		l := &cfg.Layers[i]
 		out.Layers = append(out.Layers, types.Layer{Arn: &l.ARN, CodeSize: l.Code.Size})
@@ -305,6 +306,22 @@ func (s *Server) configuration(ctx context.Context, c *call, r *function.Record,
 		out.RuntimeVersionConfig = &types.RuntimeVersionConfig{RuntimeVersionArn: &arn}
 	}
 	return out
+}
+
+// showProgress says how far the code is that a function waits for.
+func (s *Server) showProgress(out *types.FunctionConfiguration, r *function.Record) {
+	if s.cfg.Progress == nil || r.State != function.Pending && r.LastUpdateStatus != function.UpdateInProgress {
+		return
+	}
+	progress := s.cfg.Progress(r.Latest.Code.Object)
+	if progress == "" {
+		return
+	}
+	if r.State == function.Pending {
+		out.StateReason = optional(strings.TrimSpace(r.StateReason + " " + progress))
+		return
+	}
+	out.LastUpdateStatusReason = &progress
 }
 
 // runtimeVersionARN names the version of a function's runtime, or nothing

@@ -8,6 +8,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"hearth/internal/function"
 )
 
 // create makes a function through the SDK.
@@ -21,6 +23,37 @@ func (b *bench) create(t testing.TB, name string) *lambda.CreateFunctionOutput {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// TestProgress tells who waits for a function how far its code is, and nobody
+// else.
+func TestProgress(t *testing.T) {
+	b := start(t, func(c *Config) {
+		c.Progress = func(object string) string { return "Of " + object + " 1 of 2 MB are stored." }
+	})
+	b.create(t, "hi")
+	configuration := func() *lambda.GetFunctionConfigurationOutput {
+		got, err := b.client.GetFunctionConfiguration(t.Context(), &lambda.GetFunctionConfigurationInput{FunctionName: aws.String("hi")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := aws.ToString(configuration().StateReason); got != "The function is being created. Of o 1 of 2 MB are stored." {
+		t.Errorf("created: %q", got)
+	}
+	for status, want := range map[function.UpdateStatus]string{function.UpdateInProgress: "Of o 1 of 2 MB are stored.", function.UpdateSuccessful: ""} {
+		_, err := b.memory.change("hi", "", func(r *function.Record) error {
+			r.State, r.StateReason, r.LastUpdateStatus = function.Active, "", status
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := configuration(); aws.ToString(got.LastUpdateStatusReason) != want || got.StateReason != nil {
+			t.Errorf("%s: %q, %q", status, aws.ToString(got.LastUpdateStatusReason), aws.ToString(got.StateReason))
+		}
+	}
 }
 
 func TestSDKLifeCycle(t *testing.T) {

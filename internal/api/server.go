@@ -105,6 +105,9 @@ type Config struct {
 	// RuntimeVersion returns the identifier of a runtime's current version,
 	// or nothing. It may be nil.
 	RuntimeVersion func(runtime string) string
+	// Progress returns how far the code is being stored that is at a key, or
+	// nothing. It may be nil.
+	Progress func(object string) string
 	// Architecture is what this machine runs; x86_64 if empty.
 	Architecture string
 	// Concurrency is an account's limit of concurrent invokes.

@@ -52,6 +52,9 @@ func (s *Service) build(ctx context.Context, ref Ref) error {
 	m.Lock()
 	deletedBefore := m.deleted
 	m.Unlock()
+	p := new(progress)
+	m.building.Store(p)
+	defer m.building.Store(nil)
 	select {
 	case s.builds <- struct{}{}:
 		defer func() { <-s.builds }()
@@ -63,7 +66,7 @@ func (s *Service) build(ctx context.Context, ref Ref) error {
 	if ref.File != "" {
 		build = s.storeFile
 	}
-	stats, err := build(ctx, ref, deletedBefore)
+	stats, err := build(ctx, job{ref, deletedBefore, p})
 	if err != nil {
 		return err
 	}
@@ -73,23 +76,31 @@ func (s *Service) build(ctx context.Context, ref Ref) error {
 	return nil
 }
 
-func (s *Service) flattenAndStore(ctx context.Context, ref Ref, deletedBefore int) (volume.Stats, error) {
-	layers, config, closeAll, err := s.layers(ctx, ref)
+// job is a volume that is being built.
+type job struct {
+	Ref
+
+	deletedBefore int
+	progress      *progress
+}
+
+func (s *Service) flattenAndStore(ctx context.Context, j job) (volume.Stats, error) {
+	layers, config, closeAll, err := s.layers(ctx, j)
 	if err != nil {
 		return volume.Stats{}, err
 	}
 	defer closeAll()
 	image, err := flatten.New(ctx, layers, flatten.Options{Dir: s.cfg.TempDir, Limits: flatten.Default()})
 	if err != nil {
-		return volume.Stats{}, refusal(ref, err)
+		return volume.Stats{}, refusal(j.Ref, err)
 	}
 	defer image.Close()
-	return s.store(ctx, ref, image, image.Size(), config, deletedBefore)
+	return s.store(ctx, j, image, image.Size(), config)
 }
 
 // storeFile makes a volume of a file system that is ready.
-func (s *Service) storeFile(ctx context.Context, ref Ref, deletedBefore int) (volume.Stats, error) {
-	f, err := os.Open(ref.File)
+func (s *Service) storeFile(ctx context.Context, j job) (volume.Stats, error) {
+	f, err := os.Open(j.File)
 	if err != nil {
 		return volume.Stats{}, fmt.Errorf("artifact: %w", err)
 	}
@@ -98,19 +109,20 @@ func (s *Service) storeFile(ctx context.Context, ref Ref, deletedBefore int) (vo
 	if err != nil {
 		return volume.Stats{}, fmt.Errorf("artifact: %w", err)
 	}
-	return s.store(ctx, ref, f, info.Size(), nil, deletedBefore)
+	return s.store(ctx, j, f, info.Size(), nil)
 }
 
 // layers opens what a volume is made of. Closing gives it back.
-func (s *Service) layers(ctx context.Context, ref Ref) (layers []flatten.Layer, config *function.ImageConfig, closeAll func(), err error) {
-	if ref.Image != "" {
-		image, err := s.cfg.Images.Open(ctx, ref.Account, ref.Image)
+func (s *Service) layers(ctx context.Context, j job) (layers []flatten.Layer, config *function.ImageConfig, closeAll func(), err error) {
+	if j.Image != "" {
+		image, err := s.cfg.Images.Open(ctx, j.Account, j.Image, func(n int) { j.progress.read.Add(int64(n)) })
 		if err != nil {
 			return nil, nil, nil, err
 		}
+		j.progress.packed.Store(image.Size)
 		return image.Layers, &image.Config, func() {}, nil
 	}
-	f, size, err := s.cfg.Objects.Open(ctx, ref.Object)
+	f, size, err := s.cfg.Objects.Open(ctx, j.Object)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("artifact: %w", err)
 	}
@@ -136,22 +148,23 @@ func refusal(ref Ref, err error) error {
 }
 
 // store cuts a file system into chunks and makes its manifest visible.
-func (s *Service) store(ctx context.Context, ref Ref, content io.ReaderAt, size int64, config *function.ImageConfig, deletedBefore int) (volume.Stats, error) {
+func (s *Service) store(ctx context.Context, j job, content io.ReaderAt, size int64, config *function.ImageConfig) (volume.Stats, error) {
 	root, end, err := s.cfg.Roots.Begin(ctx)
 	if err != nil {
 		return volume.Stats{}, err
 	}
 	defer end()
-	place := volume.Place{Root: root, Epoch: s.cfg.Salt.Epoch, Domain: ref.domain()}
-	encoded, _, stats, err := s.cut(ctx, ref, content, size, volume.Params{Place: place})
+	place := volume.Place{Root: root, Epoch: s.cfg.Salt.Epoch, Domain: j.domain()}
+	j.progress.size.Store(size)
+	encoded, _, stats, err := s.cut(ctx, j.Ref, content, size, volume.Params{Place: place, Progress: j.progress.note})
 	if err != nil {
 		return stats, err
 	}
-	return stats, s.with(ref.Object, func(m *mark) error {
-		if m.deleted != deletedBefore {
+	return stats, s.with(j.Object, func(m *mark) error {
+		if m.deleted != j.deletedBefore {
 			return errDeleted
 		}
-		return s.write(ctx, ref, encoded, config)
+		return s.write(ctx, j.Ref, encoded, config, &stats)
 	})
 }
 

@@ -149,8 +149,9 @@ func (b *bench) Begin(context.Context) (chunk.Root, func(), error) {
 }
 
 // Open implements artifact.Images.
-func (b *bench) Open(_ context.Context, _, resolved string) (*artifact.Image, error) {
+func (b *bench) Open(_ context.Context, _, resolved string, read func(int)) (*artifact.Image, error) {
 	if image := b.images[resolved]; image != nil {
+		read(int(image.Size / 2)) // as far as anyone is told
 		return image, nil
 	}
 	return nil, b.err

@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"context"
+	"encoding/json"
 
 	"hearth/internal/chunk"
 )
@@ -21,6 +22,16 @@ type Info struct {
 	// taught.
 	Profile    int `json:"profile"`
 	Recordings int `json:"recordings"`
+	// Built is of the build; nil if nothing is known of it.
+	Built *Built `json:"built,omitempty"`
+}
+
+// Built says what a build has stored: of so many chunks those that the store did
+// not have before. A volume that has moved to another root is as new there.
+type Built struct {
+	Chunks      int   `json:"chunks"`
+	Stored      int   `json:"stored"`
+	StoredBytes int64 `json:"storedBytes"`
 }
 
 // Inspect tells about the volume of an object; objectstore.ErrNotFound says
@@ -37,6 +48,12 @@ func (s *Service) Inspect(ctx context.Context, object string) (*Info, error) {
 	info := &Info{Object: object, Size: m.Size, ChunkSize: m.ChunkSize, Chunks: len(m.Entries), Unique: len(unique), Root: m.Root}
 	if p, err := s.profile(ctx, object, m); err == nil { // without one, nothing is fetched ahead
 		info.Profile, info.Recordings = len(p.Order()), p.Recordings()
+	}
+	if b, err := s.get(ctx, object, builtObject); err == nil { // older builds have told nothing
+		built := &Built{}
+		if json.Unmarshal(b, built) == nil {
+			info.Built = built
+		}
 	}
 	return info, nil
 }

@@ -1,6 +1,9 @@
 package artifact
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // mark orders what is done to what describes one object's volume. It is there
 // while somebody uses it.
@@ -10,6 +13,8 @@ type mark struct {
 	// deleted counts the deletions since the mark was made. Who keeps the mark
 	// while they build can tell that the object was deleted meanwhile.
 	deleted int
+	// building is set while the volume is being built.
+	building atomic.Pointer[progress]
 }
 
 // mark returns an object's mark, to be given back by unmark.

@@ -109,7 +109,7 @@ func zipped(t *testing.T) []byte {
 // images has one image.
 type images struct{}
 
-func (images) Open(context.Context, string, string) (*Image, error) {
+func (images) Open(context.Context, string, string, func(int)) (*Image, error) {
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
 	w, err := z.Create("app")

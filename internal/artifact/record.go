@@ -22,6 +22,7 @@ const (
 	prefix         = "volumes/"
 	manifestObject = "/manifest"
 	imageObject    = "/image"
+	builtObject    = "/built"
 	profileObject  = "/profile"
 )
 
@@ -61,7 +62,7 @@ func (s *sealer) Open(ctx context.Context, sealed, id []byte) (key []byte, err e
 }
 
 // write makes a volume visible. The caller holds the object's mark.
-func (s *Service) write(ctx context.Context, ref Ref, manifest []byte, config *function.ImageConfig) error {
+func (s *Service) write(ctx context.Context, ref Ref, manifest []byte, config *function.ImageConfig, stats *volume.Stats) error {
 	if config != nil {
 		// Images keep secrets in their variables.
 		b, err := json.Marshal(config)
@@ -75,6 +76,13 @@ func (s *Service) write(ctx context.Context, ref Ref, manifest []byte, config *f
 		if err := s.put(ctx, ref.Object, imageObject, sealed); err != nil {
 			return err
 		}
+	}
+	built, err := json.Marshal(Built{Chunks: stats.Chunks - stats.Zero, Stored: stats.Stored, StoredBytes: stats.StoredBytes})
+	if err != nil {
+		return fmt.Errorf("artifact: %w", err)
+	}
+	if err := s.put(ctx, ref.Object, builtObject, built); err != nil {
+		return err
 	}
 	return s.put(ctx, ref.Object, manifestObject, manifest)
 }
@@ -171,7 +179,7 @@ func (s *Service) Delete(ctx context.Context, object string) error {
 	return s.with(object, func(m *mark) error {
 		m.deleted++
 		var errs []error
-		for _, kind := range []string{manifestObject, imageObject, profileObject} {
+		for _, kind := range []string{manifestObject, imageObject, profileObject, builtObject} {
 			errs = append(errs, s.cfg.Objects.Delete(ctx, prefix+object+kind))
 		}
 		return errors.Join(errs...)

@@ -34,14 +34,17 @@ type Roots interface {
 // Images opens container images by their digest.
 type Images interface {
 	// Open returns an image that Resolve found earlier. An error that its owner
-	// can do something about is a *RefusedError.
-	Open(ctx context.Context, account, resolved string) (*Image, error)
+	// can do something about is a *RefusedError. read is called with the bytes
+	// that were read of its layers.
+	Open(ctx context.Context, account, resolved string, read func(n int)) (*Image, error)
 }
 
 // Image is a container image to be made a volume of.
 type Image struct {
 	Layers []flatten.Layer // the lowest first
 	Config function.ImageConfig
+	// Size is that of the layers as they are read.
+	Size int64
 }
 
 // Store is where chunks are written.

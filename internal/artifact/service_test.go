@@ -1,9 +1,11 @@
 package artifact_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +18,7 @@ import (
 	"hearth/internal/artifact"
 	"hearth/internal/chunk"
 	"hearth/internal/chunkstore/origin"
+	"hearth/internal/flatten"
 	"hearth/internal/volume"
 )
 
@@ -208,5 +211,53 @@ func TestLoadSalt(t *testing.T) {
 	}
 	if s, err := artifact.LoadSalt(t.Context(), client, ring, account); err == nil {
 		t.Errorf("a damaged salt was loaded: %v", s.Epoch)
+	}
+}
+
+// TestProgress looks how far a build is, while it reads and when all is stored,
+// and what is known of it afterwards: the second of two alike stores nothing.
+func TestProgress(t *testing.T) {
+	b := start(t)
+	b.images["x"] = &artifact.Image{Layers: []flatten.Layer{layer(t, tar.Header{Typeflag: tar.TypeDir, Name: "bin", Mode: 0o755})}, Size: 4 << 20}
+	var seen []string
+	look := func(object string) {
+		p, ok := b.Progress(object)
+		if !ok {
+			t.Errorf("%s is not being built", object)
+		}
+		seen = append(seen, p.String())
+	}
+	for i, object := range []string{"code/000000000000/first.image", "code/000000000000/second.image"} {
+		seen = nil
+		b.begin = func() { look(object) }
+		b.broken = func(key string) error {
+			if strings.HasSuffix(key, "/manifest") {
+				look(object)
+			}
+			return nil
+		}
+		if _, ok := b.Progress(object); ok {
+			t.Error("a build that has not begun is told of")
+		}
+		v := b.find(t, artifact.Ref{Account: account, Object: object, Image: "x"})
+		if _, ok := b.Progress(object); ok {
+			t.Error("a build that has ended is told of")
+		}
+		stored := v.Manifest.Size
+		if i > 0 {
+			stored = 0
+		}
+		size := fmt.Sprintf("%.1f MB", float64(v.Manifest.Size)/(1<<20))
+		want := []string{
+			"2.0 MB of the image's 4.0 MB are read.",
+			fmt.Sprintf("%s of %s are done: %.1f MB stored, the rest was known or empty.", size, size, float64(stored)/(1<<20)),
+		}
+		if !slices.Equal(seen, want) {
+			t.Errorf("seen %q\nwant %q", seen, want)
+		}
+		info, err := b.Inspect(t.Context(), object)
+		if err != nil || info.Built == nil || info.Built.Chunks != info.Unique || (info.Built.Stored == 0) != (i > 0) || (info.Built.StoredBytes == 0) != (i > 0) {
+			t.Errorf("%+v, %v", info, err)
+		}
 	}
 }

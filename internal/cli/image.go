@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/spf13/cobra"
 
+	"hearth/internal/artifact"
 	"hearth/internal/cluster"
 	"hearth/internal/ociimage"
 )
@@ -73,8 +74,9 @@ func (a *app) inspectImage() *cobra.Command {
 		Use:   "inspect FUNCTION[:VERSION]",
 		Short: "Show how a function's code, layers and runtime are stored",
 		Long: `Shows each volume that a function is made of: its size, how many chunks it has,
-how many different ones of them are stored, and how many are fetched ahead of a
-start, as earlier starts have taught.`,
+how many different ones of them are stored, how many its build found stored
+already and had to add, and how many are fetched ahead of a start, as earlier
+starts have taught. What was there already is of this account, or of what all share.`,
 		Example: `  hearth image inspect app
   hearth image inspect app:3 -o json`,
 		Args: cobra.ExactArgs(1),
@@ -88,12 +90,20 @@ start, as earlier starts have taught.`,
 			for _, v := range all {
 				rows = append(rows, []string{
 					v.Kind, v.Name, fmt.Sprintf("%.1f MB", float64(v.Size)/(1<<20)), strconv.Itoa(v.Chunks), strconv.Itoa(v.Unique),
-					fmt.Sprintf("%d (%d starts)", v.Profile, v.Recordings),
+					stored(v.Built), fmt.Sprintf("%d (%d starts)", v.Profile, v.Recordings),
 				})
 			}
-			return a.print(cmd, all, []string{"KIND", "NAME", "SIZE", "CHUNKS", "UNIQUE", "FETCHED AHEAD"}, rows)
+			return a.print(cmd, all, []string{"KIND", "NAME", "SIZE", "CHUNKS", "UNIQUE", "STORED", "FETCHED AHEAD"}, rows)
 		},
 	}
+}
+
+// stored says what a build has added.
+func stored(b *artifact.Built) string {
+	if b == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%d of %d (%.1f MB)", b.Stored, b.Chunks, float64(b.StoredBytes)/(1<<20))
 }
 
 // push pushes an image of this machine, and tells how far it is.

@@ -304,7 +304,7 @@ func (h *Hearth) openControl(ctx context.Context) error {
 		return err
 	}
 	h.control = control.New(control.Config{
-		Catalog: h.catalog, Objects: h.objects, Volumes: h.artifacts, Preparer: preparer{h}, Buckets: buckets, Images: functionImages{h}, Sealer: h.kms,
+		Catalog: h.catalog, Objects: h.objects, Volumes: functionVolumes{h.artifacts, h.worker}, Preparer: preparer{h}, Buckets: buckets, Images: functionImages{h}, Sealer: h.kms,
 		Log: h.cfg.Log, Region: h.cfg.Region, Limits: control.Limits{Concurrency: h.cfg.AccountConcurrency},
 	})
 	if err := h.control.Start(ctx); err != nil {
@@ -342,7 +342,7 @@ func (h *Hearth) serve(listener net.Listener) error {
 		Functions: h.control, Invoker: front, Provisioner: h.assignment, Keys: h.people, Access: h.people, Identities: h.people,
 		URLs: h.catalog, URLBase: h.cfg.urlBase(port),
 		Audit: h.audit.Record, Region: h.cfg.Region,
-		Runtimes: h.runtimes.Names(), RuntimeVersion: h.runtimeVersion,
+		Runtimes: h.runtimes.Names(), RuntimeVersion: h.runtimeVersion, Progress: h.progress,
 		Concurrency: h.cfg.AccountConcurrency, Log: h.cfg.Log,
 		Operator: api.Operator{Authorize: h.people.AuthorizeOperator, Operations: map[string]func(context.Context, []byte) (any, error){
 			"CollectGarbage": h.collectNow, "InspectFunction": h.inspect, "ChunkCounters": h.chunkCounters,

@@ -130,12 +130,12 @@ func imageError(uri string, err error) error {
 }
 
 // Open implements artifact.Images.
-func (f functionImages) Open(ctx context.Context, account, resolved string) (*artifact.Image, error) {
+func (f functionImages) Open(ctx context.Context, account, resolved string, read func(n int)) (*artifact.Image, error) {
 	image, err := f.find(ctx, account, resolved, "")
 	if err != nil {
 		return nil, refusedImage(resolved, err)
 	}
-	made := &artifact.Image{Config: function.ImageConfig{
+	made := &artifact.Image{Size: image.Size, Config: function.ImageConfig{
 		EntryPoint: image.Config.Entrypoint, Command: image.Config.Cmd, WorkingDirectory: image.Config.WorkingDir, Env: image.Config.Env,
 	}}
 	for _, layer := range image.Layers {
@@ -144,10 +144,23 @@ func (f functionImages) Open(ctx context.Context, account, resolved string) (*ar
 			if err != nil {
 				return nil, refusedImage(resolved, err)
 			}
-			return r, nil
+			return counted{r, read}, nil
 		}})
 	}
 	return made, nil
+}
+
+// counted tells what is read.
+type counted struct {
+	io.ReadCloser
+	read func(n int)
+}
+
+// Read implements io.Reader.
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.read(n)
+	return n, err
 }
 
 // refusedImage tells what is wrong with an image from what is wrong here.

@@ -145,6 +145,25 @@ func (c code) Open(ctx context.Context, ref worker.CodeRef) (worker.Volume, erro
 	return v, nil
 }
 
+// functionVolumes are what is made of code, and what the worker has of it.
+type functionVolumes struct {
+	*artifact.Service
+	worker *worker.Worker
+}
+
+// Delete implements control.Volumes: nothing names the object any more.
+func (v functionVolumes) Delete(ctx context.Context, object string) error {
+	return errors.Join(v.worker.ForgetCode(object), v.Service.Delete(ctx, object))
+}
+
+// progress tells a function's owner how far its code is being stored.
+func (h *Hearth) progress(object string) string {
+	if p, ok := h.artifacts.Progress(object); ok {
+		return p.String()
+	}
+	return ""
+}
+
 // fullReason is why a function is Failed that there was no room for.
 const fullReason = "Hearth's disk is full. Free some space where its data directory is, then update the function to try again."
 

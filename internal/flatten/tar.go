@@ -109,7 +109,15 @@ func damaged(err error) error {
 	if errors.Is(err, ErrTooLarge) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", ErrInvalid, err)
+	return fmt.Errorf("%w: %w", ErrInvalid, cutOff(err))
+}
+
+// cutOff says what the end of a layer in the middle of something means.
+func cutOff(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("it is cut off, build it again: %w", err)
+	}
+	return err
 }
 
 // blame names the entry at fault.
@@ -121,7 +129,7 @@ func blame(name string, err error) error {
 	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrInvalid):
 		return fmt.Errorf("entry %.100q: %w", name, err)
 	default:
-		return fmt.Errorf("%w: entry %.100q: %w", ErrInvalid, name, err)
+		return fmt.Errorf("%w: entry %.100q: %w", ErrInvalid, name, cutOff(err))
 	}
 }
 

@@ -3,7 +3,6 @@ package flatten
 import (
 	"bufio"
 	"bytes"
-	"fmt"
 	"io"
 
 	"github.com/klauspost/compress/gzip"
@@ -24,13 +23,13 @@ func unpack(r *bufio.Reader) (unpacked io.Reader, stop func(), err error) {
 	case bytes.HasPrefix(first, []byte{0x1f, 0x8b}):
 		z, err := gzip.NewReader(r)
 		if err != nil {
-			return nil, nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+			return nil, nil, damaged(err)
 		}
 		return z, func() { _ = z.Close() }, nil
 	case bytes.Equal(first, []byte{0x28, 0xb5, 0x2f, 0xfd}):
 		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(zstdMemory))
 		if err != nil {
-			return nil, nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+			return nil, nil, damaged(err)
 		}
 		return z, z.Close, nil
 	default:

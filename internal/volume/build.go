@@ -26,9 +26,9 @@ type Params struct {
 	// default; Puts is how many are stored at once, 8 by default. Each holds a
 	// chunk in memory.
 	Sealers, Puts int
-	// Progress, if there is one, is called with the bytes that are done, by
-	// several goroutines.
-	Progress func(done int64)
+	// Progress, if there is one, is called with the bytes that are done, and how
+	// many of them the store did not have before, by several goroutines.
+	Progress func(done, stored int64)
 }
 
 // Stats tell what was built.
@@ -95,7 +95,7 @@ type build struct {
 	manifest *Manifest
 	keys     *Keys
 
-	next, done                atomic.Int64
+	next, done, anew          atomic.Int64
 	zero, stored, storedBytes atomic.Int64
 }
 
@@ -184,7 +184,7 @@ func (b *build) seal(index int, buf []byte) (sealed, error) {
 	if isZero(plain) {
 		b.manifest.Entries[index].Zero = true
 		b.zero.Add(1)
-		b.progress(length)
+		b.progress(length, 0)
 		return sealed{buf: buf}, nil
 	}
 	name, key, ciphertext := chunk.SealInPlace(room, b.Extra)
@@ -198,17 +198,19 @@ func (b *build) put(ctx context.Context, cancel context.CancelCauseFunc, s seale
 		cancel(fmt.Errorf("store chunk %s: %w", s.name, err))
 		return
 	}
+	length, stored := len(s.ciphertext)-chunk.Overhead, 0
 	if isNew {
 		b.stored.Add(1)
 		b.storedBytes.Add(int64(len(s.ciphertext)))
+		stored = length
 	}
-	b.progress(len(s.ciphertext) - chunk.Overhead)
+	b.progress(length, stored)
 }
 
-func (b *build) progress(n int) {
-	done := b.done.Add(int64(n))
+func (b *build) progress(n, stored int) {
+	done, anew := b.done.Add(int64(n)), b.anew.Add(int64(stored))
 	if b.Progress != nil {
-		b.Progress(done)
+		b.Progress(done, anew)
 	}
 }
 

@@ -26,10 +26,12 @@ func TestBuildTwice(t *testing.T) {
 	s := newStore()
 	b := content(9*size+1, 3)
 	copy(b[5*size:6*size], b[4*size:5*size]) // equal chunks are one
-	var done atomic.Int64
+	var done, anew atomic.Int64
 	p := params(s)
-	p.Progress = func(n int64) {
-		for was := done.Load(); was < n && !done.CompareAndSwap(was, n); was = done.Load() {
+	p.Progress = func(n, stored int64) {
+		for last, n := range map[*atomic.Int64]int64{&done: n, &anew: stored} {
+			for was := last.Load(); was < n && !last.CompareAndSwap(was, n); was = last.Load() {
+			}
 		}
 	}
 	m, _, got, err := volume.Build(t.Context(), bytes.NewReader(b), int64(len(b)), p)
@@ -37,8 +39,8 @@ func TestBuildTwice(t *testing.T) {
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
-	if done.Load() != got.Bytes {
-		t.Errorf("progress ended at %d of %d", done.Load(), got.Bytes)
+	if done.Load() != got.Bytes || anew.Load() != 7*size+1 {
+		t.Errorf("progress ended at %d of %d, %d of them stored", done.Load(), got.Bytes, anew.Load())
 	}
 	p.Sealers, p.Puts = 1, 1
 	again, _, got, err := volume.Build(t.Context(), bytes.NewReader(b), int64(len(b)), p)

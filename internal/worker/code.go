@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -305,10 +306,20 @@ func (c *codeCache) unmountAll(all []*codeEntry) error {
 
 // renew has all who come from now on get a mount of their own volume as it is
 // found then. What nobody uses is unmounted now, the rest when it is released.
-func (c *codeCache) renew() error {
+func (c *codeCache) renew() error { return c.takeAll(func(*codeEntry) bool { return true }) }
+
+// forget is renew for what an object is a part of.
+func (c *codeCache) forget(object string) error {
+	return c.takeAll(func(e *codeEntry) bool { return slices.Contains(strings.Split(e.key, "\n"), object) })
+}
+
+func (c *codeCache) takeAll(which func(*codeEntry) bool) error {
 	c.mu.Lock()
 	var unused []*codeEntry
 	for _, e := range c.entries {
+		if !which(e) {
+			continue
+		}
 		c.take(e)
 		if e.unused() {
 			unused = append(unused, e)

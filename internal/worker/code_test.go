@@ -296,3 +296,27 @@ func TestRenewedCode(t *testing.T) {
 		t.Errorf("mounted %q, want the new mount only", got)
 	}
 }
+
+// TestForgottenCode: what was made of a deleted object goes, at once or with its
+// last user; also what it is a layer of.
+func TestForgottenCode(t *testing.T) {
+	c, s := newCode(t, 10)
+	used := mustAcquire(t, c, "a")
+	mustRelease(t, c, mustAcquire(t, c, "a", "b"), mustAcquire(t, c, "b", "c"), mustAcquire(t, c, "ab"))
+	if err := c.forget("a"); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.mounted(); !slices.Equal(got, []string{"a", "ab", "b", "c", "c>b"}) {
+		t.Errorf("mounted %q, want what is used and what is not of a", got)
+	}
+	mustRelease(t, c, used)
+	if got := s.mounted(); !slices.Equal(got, []string{"ab", "b", "c", "c>b"}) {
+		t.Errorf("mounted %q, want nothing of a", got)
+	}
+	if err := c.forget("c"); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.mounted(); !slices.Equal(got, []string{"ab", "b"}) {
+		t.Errorf("mounted %q, want nothing of c", got)
+	}
+}

@@ -85,6 +85,10 @@ func (w *Worker) Open(ctx context.Context) error {
 // found then, and lets go of what is mounted for later.
 func (w *Worker) RenewCode() error { return w.code.renew() }
 
+// ForgetCode lets go of what is mounted of an archive or image that no function
+// has any more, or as soon as environments of it are gone.
+func (w *Worker) ForgetCode(object string) error { return w.code.forget(object) }
+
 // Close destroys every environment and pooled sandbox and unmounts what the
 // worker mounted.
 func (w *Worker) Close() error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/smithy-go"
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/crane"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -21,6 +23,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"hearth/test/harness"
 	"hearth/test/harness/testimage"
 )
 
@@ -137,11 +140,27 @@ func TestImages(t *testing.T) {
 // TestImageConfig replaces what an image says about how to start it.
 func TestImageConfig(t *testing.T) {
 	t.Parallel()
-	uri, _ := pushed(t, testimage.GoOnDebian(t), "config/app:v1")
+	image := testimage.GoOnDebian(t)
+	uri, _ := pushed(t, image, "config/app:v1")
 	f := deployImage(t, uri, func(in *lambda.CreateFunctionInput) {
 		in.ImageConfig = &types.ImageConfig{Command: []string{"one", "two words"}, WorkingDirectory: aws.String("/usr")}
+		in.Environment = &types.Environment{Variables: map[string]string{testimage.Greeting: "the function's"}}
 	})
-	if a := f.asks(t, `{}`); a.Cwd != "/usr" || !slices.Equal(a.Args, []string{"one", "two words"}) {
+	a := f.asks(t, `{}`)
+	if a.Cwd != "/usr" || !slices.Equal(a.Args, []string{"one", "two words"}) {
+		t.Errorf("in %s with %q", a.Cwd, a.Args)
+	}
+	if a.Env[testimage.Greeting] != "the function's" {
+		t.Errorf("variables %v: want the function's over the image's", a.Env)
+	}
+	// A program of the image's own, which writes where functions may.
+	config, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry := []string{"/bin/bash", "-c", `set -e; mkdir /tmp/here; cd /tmp/here; echo x > y; exec "$0" "$@"`}
+	f.reconfigure(t, types.ImageConfig{EntryPoint: append(entry, config.Config.Entrypoint...), Command: []string{"three"}})
+	if a := f.asks(t, `{}`); a.Cwd != "/tmp/here" || !slices.Equal(a.Args, []string{"three"}) || a.Writable {
 		t.Errorf("in %s with %q", a.Cwd, a.Args)
 	}
 	for _, c := range []struct {
@@ -151,10 +170,7 @@ func TestImageConfig(t *testing.T) {
 		{types.ImageConfig{EntryPoint: []string{"/no/such"}}, "Runtime.InvalidEntrypoint", "/no/such: no such file or directory"},
 		{types.ImageConfig{WorkingDirectory: aws.String("/no/such")}, "Runtime.InvalidWorkingDir", "/no/such"},
 	} {
-		if _, err := f.client.UpdateFunctionConfiguration(t.Context(), &lambda.UpdateFunctionConfigurationInput{FunctionName: &f.name, ImageConfig: &c.config}); err != nil {
-			t.Fatal(err)
-		}
-		f.wantState(t, types.StateActive)
+		f.reconfigure(t, c.config)
 		out, err := f.client.Invoke(t.Context(), &lambda.InvokeInput{FunctionName: &f.name})
 		if err != nil {
 			t.Fatal(err)
@@ -165,15 +181,21 @@ func TestImageConfig(t *testing.T) {
 		}
 	}
 	// Without any, the image's own again.
-	if _, err := f.client.UpdateFunctionConfiguration(t.Context(), &lambda.UpdateFunctionConfigurationInput{FunctionName: &f.name, ImageConfig: &types.ImageConfig{}}); err != nil {
-		t.Fatal(err)
-	}
-	if got := f.wantState(t, types.StateActive); got.ImageConfigResponse != nil {
+	if got := f.reconfigure(t, types.ImageConfig{}); got.ImageConfigResponse != nil {
 		t.Errorf("%+v", got.ImageConfigResponse)
 	}
 	if a := f.asks(t, `{}`); a.Cwd == "/usr" {
 		t.Errorf("in %s", a.Cwd)
 	}
+}
+
+// reconfigure replaces what is said about an image, and waits until it is so.
+func (f *function) reconfigure(t *testing.T, c types.ImageConfig) *lambda.GetFunctionConfigurationOutput {
+	t.Helper()
+	if _, err := f.client.UpdateFunctionConfiguration(t.Context(), &lambda.UpdateFunctionConfigurationInput{FunctionName: &f.name, ImageConfig: &c}); err != nil {
+		t.Fatal(err)
+	}
+	return f.wantState(t, types.StateActive)
 }
 
 // TestImageCommands brings an OCI layout to Hearth without docker, and looks how
@@ -195,12 +217,14 @@ func TestImageCommands(t *testing.T) {
 		Kind, Name     string
 		Chunks, Unique int
 		Size           int64
+		Built          struct{ Chunks, Stored int }
 	}
 	if err := json.Unmarshal([]byte(hearth(t, shared, "image", "inspect", f.name, "-o", "json")), &volumes); err != nil {
 		t.Fatal(err)
 	}
 	if len(volumes) != 1 || volumes[0].Kind != "code" || !strings.Contains(volumes[0].Name, "/commands/app@sha256:") ||
-		volumes[0].Unique < 1 || volumes[0].Chunks < volumes[0].Unique || volumes[0].Size < 1<<20 {
+		volumes[0].Unique < 1 || volumes[0].Chunks < volumes[0].Unique || volumes[0].Size < 1<<20 ||
+		volumes[0].Built.Chunks < volumes[0].Unique {
 		t.Errorf("%+v", volumes)
 	}
 }
@@ -222,6 +246,10 @@ func TestImageUpdate(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, digest := pushed(t, second, "update/app:latest")
+	f.reconfigure(t, types.ImageConfig{Command: []string{"again"}}) // which starts it anew
+	if a := f.asks(t, `{}`); a.Env[testimage.Greeting] != testimage.GreetingText {
+		t.Errorf("a tag that moved has changed the function: %v", a.Env)
+	}
 	if _, err := f.client.UpdateFunctionCode(t.Context(), &lambda.UpdateFunctionCodeInput{FunctionName: &f.name, ImageUri: &uri}); err != nil {
 		t.Fatal(err)
 	}
@@ -230,6 +258,13 @@ func TestImageUpdate(t *testing.T) {
 	}
 	if a := f.asks(t, `{}`); a.Env[testimage.Greeting] != "another" {
 		t.Errorf("$LATEST has %v", a.Env)
+	}
+	published, err := f.client.PublishVersion(t.Context(), &lambda.PublishVersionInput{FunctionName: &f.name})
+	if err != nil || *published.Version != "2" || "sha256:"+*published.CodeSha256 != digest {
+		t.Fatalf("%+v, %v", published, err)
+	}
+	if a := (&function{name: f.name + ":2", client: f.client}).asks(t, `{}`); a.Env[testimage.Greeting] != "another" {
+		t.Errorf("version 2 has %v", a.Env)
 	}
 	version := &function{name: f.name + ":1", client: f.client}
 	if a := version.asks(t, `{}`); a.Env[testimage.Greeting] != testimage.GreetingText {
@@ -281,4 +316,42 @@ func TestBadImages(t *testing.T) {
 	if answer.StatusCode != http.StatusUnauthorized || answer.Header.Get("WWW-Authenticate") == "" {
 		t.Errorf("%s", answer.Status)
 	}
+}
+
+// TestImageDeleted: what a function of an image leaves is garbage for the
+// collector, and nothing else.
+func TestImageDeleted(t *testing.T) {
+	t.Parallel()
+	h := harness.Run(t, "--pool", "0")
+	mounted := func() int { return strings.Count(strings.Join(harness.Leftovers(h.Data), "\n"), "/worker/code/") }
+	before := mounted()
+	keys, err := h.Credentials().Retrieve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	uri := strings.TrimPrefix(h.URL, "http://") + "/deleted/app:v1"
+	login := crane.WithAuth(&authn.Basic{Username: keys.AccessKeyID, Password: keys.SecretAccessKey})
+	if err := crane.Push(testimage.Go(t), uri, login); err != nil {
+		t.Fatal(err)
+	}
+	f := &function{name: "deleted", client: h.Client()}
+	if _, err := f.client.CreateFunction(t.Context(), &lambda.CreateFunctionInput{
+		FunctionName: &f.name, PackageType: types.PackageTypeImage, Code: &types.FunctionCode{ImageUri: &uri}, Role: aws.String(role),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	f.wantState(t, types.StateActive)
+	f.asks(t, `{}`)
+	if mounted() == before {
+		t.Fatal("no volume is mounted")
+	}
+	if _, err := f.client.DeleteFunction(t.Context(), &lambda.DeleteFunctionInput{FunctionName: &f.name}); err != nil {
+		t.Fatal(err)
+	}
+	volumes := filepath.Join(h.Data, "objects", "objects", "volumes", "code")
+	eventually(t, "its volume is unmounted and forgotten", func() bool {
+		left, err := filepath.Glob(filepath.Join(volumes, "*", "*", "*", "*"))
+		return err == nil && len(left) == 0 && mounted() == before
+	})
+	collectGarbage(t, h)
 }
