@@ -304,7 +304,8 @@ func (h *Hearth) openControl(ctx context.Context) error {
 		return err
 	}
 	h.control = control.New(control.Config{
-		Catalog: h.catalog, Objects: h.objects, Volumes: functionVolumes{h.artifacts, h.worker}, Preparer: preparer{h}, Buckets: buckets, Images: functionImages{h}, Sealer: h.kms,
+		Catalog: h.catalog, Objects: h.objects, Volumes: functionVolumes{h.artifacts, h.worker},
+		Preparer: preparer{h}, Buckets: buckets, Images: functionImages{h}, Sealer: h.kms,
 		Log: h.cfg.Log, Region: h.cfg.Region, Limits: control.Limits{Concurrency: h.cfg.AccountConcurrency},
 	})
 	if err := h.control.Start(ctx); err != nil {

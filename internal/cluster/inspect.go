@@ -40,7 +40,8 @@ func (h *Hearth) inspect(ctx context.Context, body []byte) (any, error) {
 		return nil, awserr.New("ResourceNotFoundException", "There is no function %.64q, or no such version of it.", req.FunctionName)
 	}
 	if r.Serving == nil {
-		return nil, awserr.New("ResourceConflictException", "Function %.64q is not ready yet: %s %s", req.FunctionName, r.StateReason, h.progress(r.Latest.Code.Object))
+		return nil, awserr.New("ResourceConflictException", "Function %.64q is not ready yet: %s %s",
+			req.FunctionName, r.StateReason, h.progress(r.Latest.Code.Object))
 	}
 	var all []Inspected
 	add := func(kind, name, object string) error {
