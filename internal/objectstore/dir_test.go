@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -231,6 +233,84 @@ func TestEveryFault(t *testing.T) {
 	}
 }
 
+// TestEveryFaultOfAnOverwrite lets each disk operation of a Put fail in turn that
+// replaces an object: there is the old or the new one, never none.
+func TestEveryFaultOfAnOverwrite(t *testing.T) {
+	for _, fault := range []error{syscall.ENOSPC, syscall.EIO} {
+		seen := make(map[string]int)
+		for at := 1; ; at++ {
+			disk := newMemDisk()
+			s := mustNewDir(t, disk)
+			put(t, s, "code/a", "old")
+			disk.failAt(at, fault)
+			err := s.Put(t.Context(), "code/a", strings.NewReader("new"))
+			failed := disk.failAt(0, nil)
+			if failed != (err != nil) {
+				t.Errorf("%v at operation %d: error %v", fault, at, err)
+			}
+			got := get(t, s, "code/a")
+			if got != "new" && (err == nil || got != "old") {
+				t.Errorf("%v at operation %d: got %q, error %v", fault, at, got, err)
+			}
+			if n := disk.count(tempDir); n != 0 {
+				t.Errorf("%v at operation %d: %d temporary files", fault, at, n)
+			}
+			if !failed {
+				break
+			}
+			seen[got]++
+			put(t, s, "code/a", "again")
+		}
+		if seen["old"] < 5 || seen["new"] < 1 {
+			t.Errorf("%v: seen %v, want faults before the rename and after it", fault, seen)
+		}
+	}
+}
+
+// slowDisk lets others go first before names last and before they go, and has
+// every second of these syncs fail.
+type slowDisk struct {
+	*memDisk
+	syncs atomic.Int32
+}
+
+func (d *slowDisk) SyncDir(name string) error {
+	runtime.Gosched()
+	if name == objectsDir+"/code" && d.syncs.Add(1)%2 == 0 {
+		return syscall.EIO
+	}
+	return d.memDisk.SyncDir(name)
+}
+
+func (d *slowDisk) Remove(name string) error {
+	runtime.Gosched()
+	return d.memDisk.Remove(name)
+}
+
+// TestFailedPutTakesItsOwnBack has several store the same new object at once,
+// some of whom fail: what one was told is stored no other takes back.
+func TestFailedPutTakesItsOwnBack(t *testing.T) {
+	for range 100 {
+		s := mustNewDir(t, &slowDisk{memDisk: newMemDisk()})
+		var wg sync.WaitGroup
+		var stored atomic.Bool
+		for range 4 {
+			wg.Go(func() {
+				switch err := s.Put(t.Context(), "code/a", strings.NewReader("new")); {
+				case err == nil:
+					stored.Store(true)
+				case !errors.Is(err, syscall.EIO):
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if got := get(t, s, "code/a"); stored.Load() && got != "new" {
+			t.Fatalf("acknowledged, and then %q", got)
+		}
+	}
+}
+
 // TestEveryPowerCut cuts the power before each disk operation of a Put, and
 // after the last.
 func TestEveryPowerCut(t *testing.T) {
@@ -255,6 +335,25 @@ func TestEveryPowerCut(t *testing.T) {
 		}
 		if n := after.count(tempDir); n != 0 {
 			t.Errorf("cut at operation %d: %d temporary files", at, n)
+		}
+		if !failed {
+			break
+		}
+	}
+}
+
+// TestEveryPowerCutOfAnOverwrite does so with a Put that replaces an object.
+func TestEveryPowerCutOfAnOverwrite(t *testing.T) {
+	for at := 1; ; at++ {
+		disk := newMemDisk()
+		s := mustNewDir(t, disk)
+		put(t, s, "code/a", "old")
+		disk.failAt(at, errPowerCut)
+		err := s.Put(t.Context(), "code/a", strings.NewReader("new"))
+		failed := disk.failAt(0, nil)
+		got := get(t, mustNewDir(t, disk.powerCut()), "code/a")
+		if got != "new" && (err == nil || got != "old") {
+			t.Errorf("cut at operation %d: got %q, error %v", at, got, err)
 		}
 		if !failed {
 			break
