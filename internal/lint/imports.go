@@ -24,7 +24,7 @@ var layers = []layer{
 	{name: "leaf", packages: []string{
 		"internal/arn", "internal/awserr", "internal/awsid", "internal/awsquery", "internal/chunk", "internal/codesigning",
 		"internal/controlstream", "internal/environment",
-		"internal/function", "internal/invocation", "internal/layer", "internal/ociname", "internal/rootdir",
+		"internal/function", "internal/invocation", "internal/layer", "internal/ociname", "internal/rootdir/...",
 		"internal/sandbox", "internal/sigv4",
 	}},
 	// domain packages know one thing of the machine or of a format each.

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"hearth/internal/rootdir/rootdirtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -203,9 +205,9 @@ func TestEveryFault(t *testing.T) {
 			disk := newMemDisk()
 			s := mustNewDir(t, disk)
 			put(t, s, "code/a/old", "old")
-			disk.failAt(at, fault)
+			disk.FailAt(at, fault)
 			err := s.Put(t.Context(), "code/b/new", strings.NewReader("new"))
-			failed := disk.failAt(0, nil)
+			failed := disk.FailAt(0, nil)
 			want := "new"
 			if err != nil {
 				want = "-"
@@ -216,7 +218,7 @@ func TestEveryFault(t *testing.T) {
 			if err != nil && errors.Is(fault, syscall.ENOSPC) != errors.Is(err, ErrFull) {
 				t.Errorf("%v at operation %d: error %v", fault, at, err)
 			}
-			if n := disk.count(tempDir); n != 0 {
+			if n := len(disk.Files(tempDir)); n != 0 {
 				t.Errorf("%v at operation %d: %d temporary files", fault, at, n)
 			}
 			if got := get(t, s, "code/a/old"); got != "old" {
@@ -242,9 +244,9 @@ func TestEveryFaultOfAnOverwrite(t *testing.T) {
 			disk := newMemDisk()
 			s := mustNewDir(t, disk)
 			put(t, s, "code/a", "old")
-			disk.failAt(at, fault)
+			disk.FailAt(at, fault)
 			err := s.Put(t.Context(), "code/a", strings.NewReader("new"))
-			failed := disk.failAt(0, nil)
+			failed := disk.FailAt(0, nil)
 			if failed != (err != nil) {
 				t.Errorf("%v at operation %d: error %v", fault, at, err)
 			}
@@ -252,7 +254,7 @@ func TestEveryFaultOfAnOverwrite(t *testing.T) {
 			if got != "new" && (err == nil || got != "old") {
 				t.Errorf("%v at operation %d: got %q, error %v", fault, at, got, err)
 			}
-			if n := disk.count(tempDir); n != 0 {
+			if n := len(disk.Files(tempDir)); n != 0 {
 				t.Errorf("%v at operation %d: %d temporary files", fault, at, n)
 			}
 			if !failed {
@@ -270,7 +272,7 @@ func TestEveryFaultOfAnOverwrite(t *testing.T) {
 // slowDisk lets others go first before names last and before they go, and has
 // every second of these syncs fail.
 type slowDisk struct {
-	*memDisk
+	memDisk
 	syncs atomic.Int32
 }
 
@@ -318,9 +320,9 @@ func TestEveryPowerCut(t *testing.T) {
 		disk := newMemDisk()
 		s := mustNewDir(t, disk)
 		put(t, s, "code/a/old", "old")
-		disk.failAt(at, errPowerCut)
+		disk.FailAt(at, rootdirtest.ErrPowerCut)
 		err := s.Put(t.Context(), "code/b/new", strings.NewReader("new"))
-		failed := disk.failAt(0, nil)
+		failed := disk.FailAt(0, nil)
 		after := disk.powerCut()
 		s = mustNewDir(t, after)
 		got := get(t, s, "code/b/new")
@@ -333,7 +335,7 @@ func TestEveryPowerCut(t *testing.T) {
 		if got := get(t, s, "code/a/old"); got != "old" {
 			t.Errorf("cut at operation %d: the other object is %q", at, got)
 		}
-		if n := after.count(tempDir); n != 0 {
+		if n := len(after.Files(tempDir)); n != 0 {
 			t.Errorf("cut at operation %d: %d temporary files", at, n)
 		}
 		if !failed {
@@ -348,9 +350,9 @@ func TestEveryPowerCutOfAnOverwrite(t *testing.T) {
 		disk := newMemDisk()
 		s := mustNewDir(t, disk)
 		put(t, s, "code/a", "old")
-		disk.failAt(at, errPowerCut)
+		disk.FailAt(at, rootdirtest.ErrPowerCut)
 		err := s.Put(t.Context(), "code/a", strings.NewReader("new"))
-		failed := disk.failAt(0, nil)
+		failed := disk.FailAt(0, nil)
 		got := get(t, mustNewDir(t, disk.powerCut()), "code/a")
 		if got != "new" && (err == nil || got != "old") {
 			t.Errorf("cut at operation %d: got %q, error %v", at, got, err)
