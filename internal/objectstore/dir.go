@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 
 	"hearth/internal/rootdir"
 )
@@ -249,7 +248,7 @@ func (d *Dir) walk(ctx context.Context, dir, prefix string, found *[]Info) error
 
 // full marks errors of a full file system.
 func full(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if rootdir.IsFull(err) {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return err
