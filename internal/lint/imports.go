@@ -29,7 +29,7 @@ var layers = []layer{
 	}},
 	// domain packages know one thing of the machine or of a format each.
 	{name: "domain", packages: []string{
-		"internal/archive", "internal/artifact", "internal/audit", "internal/blockfs", "internal/catalog", "internal/cgroup",
+		"internal/archive/...", "internal/artifact", "internal/audit", "internal/blockfs", "internal/catalog", "internal/cgroup",
 		"internal/chunkstore/...", "internal/datadir",
 		"internal/deploy", "internal/doctor", "internal/etcd", "internal/eventfilter",
 		"internal/eventsource", "internal/flatten", "internal/functionurl", "internal/guest/...", "internal/keyring", "internal/lint",
