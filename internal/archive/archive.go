@@ -1,11 +1,12 @@
-// Package archive checks and unpacks the zip archives in which functions'
-// code is uploaded. Every byte of an archive is hostile.
+// Package archive checks the zip archives in which functions' code is uploaded,
+// and lists what is in them. Every byte of an archive is hostile.
 //
 // Invariants:
 //
-//  1. Extract and ExtractAll write only below the directory they are given, and
-//     what they leave there holds no symbolic link that leads out of it.
-//  2. An archive that Check accepts is one that Extract accepts.
+//  1. No path of a File leads out of the directory that it is unpacked in, nor
+//     does a symbolic link, nor a path through one.
+//  2. An archive that Check accepts is one that List accepts, and whose files
+//     CopyTo does.
 //  3. Work is bounded: by Limits in files and bytes, never by what the archive
 //     says about itself.
 //
@@ -61,8 +62,7 @@ type Summary struct {
 	Bytes int64
 }
 
-// Check reads the whole archive as Extract would, without writing anything:
-// structure, names, links, sizes and checksums.
+// Check reads the whole archive: structure, names, links, sizes and checksums.
 func Check(r io.ReaderAt, size int64, l Limits) (Summary, error) {
 	p, err := open(r, size, l)
 	if err != nil {

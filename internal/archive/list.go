@@ -8,7 +8,10 @@ import (
 	"time"
 )
 
-// File is one thing in checked archives, with what Extract would make of it.
+// File is one thing in checked archives, as it is to be unpacked: regular files
+// are readable by all and writable only by their owner, and one that anyone may
+// execute may be executed by all; directories have mode 0755; set-user-id and the
+// like are dropped.
 type File struct {
 	// Path is clean and relative.
 	Path string
@@ -22,9 +25,11 @@ type File struct {
 	entry  entry
 }
 
-// List checks archives as ExtractAll does, but for the contents of files, and
-// returns what their union holds, sorted by path: directories come before what
-// is in them.
+// List checks archives, but for the contents of files, and returns what is there
+// when they are unpacked over each other, sorted by path: directories come before
+// what is in them. A file of a later archive takes the place of what has its path
+// in an earlier one, directories are joined. Limits hold for all of them together,
+// and links must not lead out of the result.
 func List(l Limits, sources ...Source) ([]File, error) {
 	p, err := openAll(l, sources)
 	if err != nil {
@@ -66,4 +71,12 @@ func (e *entry) modified() time.Time {
 		return time.Unix(0, 0)
 	}
 	return t
+}
+
+func fileMode(m fs.FileMode) fs.FileMode {
+	mode := m.Perm()&0o700 | 0o444
+	if m.Perm()&0o111 != 0 {
+		mode |= 0o111
+	}
+	return mode
 }

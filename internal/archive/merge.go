@@ -11,18 +11,6 @@ type Source struct {
 	Size int64
 }
 
-// ExtractAll unpacks archives over each other into a new directory dir, as
-// Extract unpacks one: a file of a later archive takes the place of what has
-// its path in an earlier one, directories are joined. Limits hold for all of
-// them together, and links must not lead out of the result.
-func ExtractAll(dir string, l Limits, sources ...Source) error {
-	p, err := openAll(l, sources)
-	if err != nil {
-		return err
-	}
-	return p.extract(dir, l)
-}
-
 // openAll is open for archives over each other.
 func openAll(l Limits, sources []Source) (*plan, error) {
 	merged := &plan{tree: make(map[string]node)}

@@ -1,4 +1,4 @@
-package archive
+package archive_test
 
 import (
 	"bytes"
@@ -10,22 +10,21 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"hearth/internal/archive"
+	"hearth/internal/archive/archivetest"
 )
 
 // extractAll unpacks archives over each other and returns what is there then:
 // files' contents, links' targets after "->", directories as "/".
-func extractAll(t testing.TB, l Limits, archives ...[]byte) (map[string]string, error) {
+func extractAll(t testing.TB, l archive.Limits, archives ...[]byte) (map[string]string, error) {
 	t.Helper()
-	parent := t.TempDir()
-	out := filepath.Join(parent, "out")
-	var sources []Source
+	out := filepath.Join(t.TempDir(), "out")
+	var sources []archive.Source
 	for _, b := range archives {
-		sources = append(sources, Source{bytes.NewReader(b), int64(len(b))})
+		sources = append(sources, archive.Source{ReaderAt: bytes.NewReader(b), Size: int64(len(b))})
 	}
-	if err := ExtractAll(out, l, sources...); err != nil {
-		if left, rerr := os.ReadDir(parent); rerr != nil || len(left) > 0 {
-			t.Errorf("after the error %v this is left: %v, %v", err, left, rerr)
-		}
+	if err := archivetest.Extract(out, l, sources...); err != nil {
 		return nil, err
 	}
 	got := make(map[string]string)
@@ -54,7 +53,7 @@ func extractAll(t testing.TB, l Limits, archives ...[]byte) (map[string]string, 
 	return got, nil
 }
 
-func TestExtractAll(t *testing.T) {
+func TestMerged(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		layers [][]item
@@ -84,7 +83,7 @@ func TestExtractAll(t *testing.T) {
 			for _, items := range tt.layers {
 				archives = append(archives, archiveOf(t, items...))
 			}
-			got, err := extractAll(t, Default(), archives...)
+			got, err := extractAll(t, archive.Default(), archives...)
 			if err != nil || !maps.Equal(got, tt.want) {
 				t.Errorf("got %v, %v\nwant %v", got, err, tt.want)
 			}
@@ -92,21 +91,21 @@ func TestExtractAll(t *testing.T) {
 	}
 }
 
-func TestExtractAllRefuses(t *testing.T) {
-	small := Limits{Bytes: 100, Entries: 5}
+func TestMergedRefused(t *testing.T) {
+	small := archive.Limits{Bytes: 100, Entries: 5}
 	forty := strings.Repeat("x", 40)
 	for _, tt := range []struct {
 		name   string
 		layers [][]item
 		want   error
 	}{
-		{"too many bytes together", [][]item{{file("a", forty)}, {file("b", forty)}, {file("c", forty)}}, ErrTooLarge},
-		{"too many files together", [][]item{{file("a", ""), file("b", "")}, {file("c", ""), file("d", "")}, {file("e", ""), file("f", "")}}, ErrTooLarge},
-		{"a bad archive among good ones", [][]item{{file("a", "1")}, {file("../b", "2")}}, ErrInvalid},
+		{"too many bytes together", [][]item{{file("a", forty)}, {file("b", forty)}, {file("c", forty)}}, archive.ErrTooLarge},
+		{"too many files together", [][]item{{file("a", ""), file("b", "")}, {file("c", ""), file("d", "")}, {file("e", ""), file("f", "")}}, archive.ErrTooLarge},
+		{"a bad archive among good ones", [][]item{{file("a", "1")}, {file("../b", "2")}}, archive.ErrInvalid},
 		// Below, each archive alone is harmless: the path of the link is not
 		// there, or is a plain directory.
-		{"links that lead out through one another", [][]item{{file("f", ""), link("l", "d/e/../../f")}, {file("g", ""), link("d/e", "..")}}, ErrInvalid},
-		{"a circle of links", [][]item{{file("f", ""), link("a", "b")}, {file("g", ""), link("b", "a")}}, ErrInvalid},
+		{"links that lead out through one another", [][]item{{file("f", ""), link("l", "d/e/../../f")}, {file("g", ""), link("d/e", "..")}}, archive.ErrInvalid},
+		{"a circle of links", [][]item{{file("f", ""), link("a", "b")}, {file("g", ""), link("b", "a")}}, archive.ErrInvalid},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var archives [][]byte
@@ -124,13 +123,13 @@ func TestExtractAllRefuses(t *testing.T) {
 	}
 }
 
-// FuzzExtractAll unpacks two archives over each other: nothing may be left
+// FuzzMerged unpacks two archives over each other: nothing may be left
 // outside, and nothing inside may lead out.
-func FuzzExtractAll(f *testing.F) {
+func FuzzMerged(f *testing.F) {
 	f.Add(archiveOf(f, file("a/b", "1"), link("l", "a")), archiveOf(f, file("l/b", "2"), link("a", "l")))
 	f.Add(archiveOf(f, file("f", ""), link("l", "d/e/../../f")), archiveOf(f, file("g", ""), link("d/e", "..")))
 	f.Fuzz(func(t *testing.T, one, two []byte) {
-		got, err := extractAll(t, Limits{Bytes: 1 << 20, Entries: 1000}, one, two)
+		got, err := extractAll(t, archive.Limits{Bytes: 1 << 20, Entries: 1000}, one, two)
 		if err != nil {
 			return
 		}

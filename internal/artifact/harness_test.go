@@ -5,12 +5,14 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -23,6 +25,7 @@ import (
 	"hearth/internal/function"
 	"hearth/internal/keyring"
 	"hearth/internal/objectstore"
+	"hearth/internal/volume"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -32,7 +35,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const (
 	account = "000000000000"
 	other   = "111111111111"
-	root    = chunk.Root(1)
+	// root is where volumes are built, until a test moves them.
+	root = chunk.Root(1)
 )
 
 // bench is a service over real stores in a directory.
@@ -40,10 +44,18 @@ type bench struct {
 	*artifact.Service
 	data    string
 	objects *objectstore.Dir
+	chunks  *origin.Dir
+	// active is the root that is built in, and begun how many builds are under
+	// way.
+	active chunk.Root
+	begun  atomic.Int32
 	// begin, if there is one, is called by each build before it stores.
 	begin func()
 	// broken, if there is one, fails the writing of objects.
 	broken func(key string) error
+	// sealing, if there is one, is called once when a data key is sealed: the
+	// chunks are stored by then, and the manifest is not visible.
+	sealing func()
 	// images are by what they resolve to.
 	images map[string]*artifact.Image
 	err    error // of images that there are none of
@@ -57,7 +69,7 @@ func start(t testing.TB) *bench {
 
 func startWith(t testing.TB, ring artifact.Keys) *bench {
 	t.Helper()
-	b := &bench{data: t.TempDir(), images: make(map[string]*artifact.Image)}
+	b := &bench{data: t.TempDir(), active: root, images: make(map[string]*artifact.Image)}
 	for _, dir := range []string{"objects", "chunks", "builds"} {
 		if err := os.Mkdir(filepath.Join(b.data, dir), 0o700); err != nil {
 			t.Fatal(err)
@@ -67,18 +79,20 @@ func startWith(t testing.TB, ring artifact.Keys) *bench {
 	if b.objects, err = objectstore.OpenDir(filepath.Join(b.data, "objects")); err != nil {
 		t.Fatal(err)
 	}
-	chunks, err := origin.OpenDir(filepath.Join(b.data, "chunks"))
-	if err != nil {
+	if b.chunks, err = origin.OpenDir(filepath.Join(b.data, "chunks")); err != nil {
 		t.Fatal(err)
 	}
 	b.Service = artifact.New(artifact.Config{
-		Objects: store{b.objects, b}, Chunks: chunks, Keys: ring, Salt: chunk.Salt{Epoch: 1, Secret: [32]byte{1, 2, 3}},
-		Roots: b, Images: b, TempDir: filepath.Join(b.data, "builds"), Builds: 16,
+		Objects: store{b.objects, b}, Chunks: b.chunks, Keys: sealers{ring, b}, Salt: chunk.Salt{Epoch: 1, Secret: [32]byte{1, 2, 3}},
+		Roots: b, Images: b, Operator: account, TempDir: filepath.Join(b.data, "builds"), Builds: 16,
 	})
 	t.Cleanup(func() {
 		b.Stop()
-		if err := errors.Join(chunks.Close(), b.objects.Close()); err != nil {
+		if err := errors.Join(b.chunks.Close(), b.objects.Close()); err != nil {
 			t.Error(err)
+		}
+		if begun, marks := b.begun.Load(), b.Marks(); begun != 0 || marks != 0 {
+			t.Errorf("%d builds have not ended, %d marks are left", begun, marks)
 		}
 		if left, err := os.ReadDir(filepath.Join(b.data, "builds")); err != nil || len(left) > 0 {
 			t.Errorf("builds left %v, %v", left, err)
@@ -115,15 +129,39 @@ func (f *file) Load() ([]byte, error) {
 func (f *file) Save(b []byte) error { f.content = bytes.Clone(b); return nil }
 func (*file) Name() string          { return "keyring" }
 
-// plainKeys seal nothing, for tests about something else.
-type plainKeys struct{}
-
-func (plainKeys) Seal(_ context.Context, _ keyring.Binding, b []byte) ([]byte, error) {
-	return bytes.Clone(b), nil
+// sealers are keys that tell the bench when a data key is sealed.
+type sealers struct {
+	artifact.Keys
+	bench *bench
 }
 
-func (plainKeys) Open(_ context.Context, _ keyring.Binding, b []byte) ([]byte, error) {
-	return bytes.Clone(b), nil
+func (s sealers) Seal(ctx context.Context, binding keyring.Binding, plaintext []byte) ([]byte, error) {
+	if do := s.bench.sealing; do != nil && binding.Purpose == "volume-data-key" {
+		s.bench.sealing = nil
+		do()
+	}
+	return s.Keys.Seal(ctx, binding, plaintext)
+}
+
+// plainKeys encrypt nothing, for tests about something else, and yet open only
+// for what was sealed.
+type plainKeys struct{}
+
+type sealed struct {
+	Binding   keyring.Binding
+	Plaintext []byte
+}
+
+func (plainKeys) Seal(_ context.Context, binding keyring.Binding, plaintext []byte) ([]byte, error) {
+	return json.Marshal(sealed{binding, plaintext})
+}
+
+func (plainKeys) Open(_ context.Context, binding keyring.Binding, ciphertext []byte) ([]byte, error) {
+	var v sealed
+	if err := json.Unmarshal(ciphertext, &v); err != nil || v.Binding != binding {
+		return nil, errors.New("refused")
+	}
+	return v.Plaintext, nil
 }
 
 type store struct {
@@ -145,7 +183,8 @@ func (b *bench) Begin(context.Context) (chunk.Root, func(), error) {
 	if b.begin != nil {
 		b.begin()
 	}
-	return root, func() {}, nil
+	b.begun.Add(1)
+	return b.active, func() { b.begun.Add(-1) }, nil
 }
 
 // Open implements artifact.Images.
@@ -173,6 +212,35 @@ func (b *bench) find(t testing.TB, ref artifact.Ref) *artifact.Volume {
 	}
 	return v
 }
+
+// content reads all of a volume.
+func (b *bench) content(t testing.TB, v *artifact.Volume) []byte {
+	t.Helper()
+	keys, err := v.Manifest.Unseal(t.Context(), unsealed(v.DataKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened, err := volume.Open(v.Manifest, keys, v.Extra, b.chunks, volume.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make([]byte, opened.Size())
+	if _, err := opened.ReadAt(t.Context(), all, 0); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// unsealed is the data key of one manifest.
+type unsealed []byte
+
+// Seal implements volume.Sealer.
+func (unsealed) Seal(context.Context, []byte, []byte) ([]byte, error) {
+	return nil, errors.ErrUnsupported
+}
+
+// Open implements volume.Sealer.
+func (u unsealed) Open(context.Context, []byte, []byte) ([]byte, error) { return u, nil }
 
 // path is where something of a volume is on disk.
 func (b *bench) path(object, kind string) string {

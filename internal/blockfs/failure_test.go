@@ -119,24 +119,6 @@ func TestKilledServer(t *testing.T) {
 	}
 }
 
-// TestHungServer stops a server's process, as a debugger or a lack of memory may.
-func TestHungServer(t *testing.T) {
-	callback, lost := lostVolumes()
-	c := connect(t, ClientConfig{
-		Dir: filepath.Join(shortDir(t), "fs"), Lost: callback, Watch: 10 * time.Millisecond, Patience: 300 * time.Millisecond,
-	})
-	open(t, c, "v", testSpec{Size: 1 << 20})
-	pid := pidOf(t, c)
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	receive(t, "the volume is lost", lost)
-	if now := pidOf(t, c); now == pid {
-		t.Errorf("process %d serves still", pid)
-	}
-	shutdown(t, c)
-}
-
 const roleDir = "BLOCKFS_TEST_DIR"
 
 // roleHearth is a Hearth that mounts a volume and waits to be killed.

@@ -23,6 +23,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"hearth/internal/rootdir"
 )
 
 var (
@@ -285,7 +287,7 @@ func (d *Dir) Registry() string { return d.join("registry") }
 // explain says what to do about errors of the file system.
 func explain(path string, err error) error {
 	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case rootdir.IsFull(err):
 		return fmt.Errorf("%s: %w: free some on its file system and start again: %w", path, ErrNoSpace, err)
 	case errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("%s: %w: mount it for writing, or choose another directory with --data: %w", path, ErrReadOnly, err)

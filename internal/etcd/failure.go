@@ -19,6 +19,8 @@ import (
 	"go.etcd.io/etcd/server/v3/storage/schema"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.uber.org/zap"
+
+	"hearth/internal/rootdir"
 )
 
 var (
@@ -202,7 +204,7 @@ func ofFileSystem(err error) bool {
 // explain adds what to do to an error of Start.
 func explain(dir string, err error) error {
 	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), strings.Contains(err.Error(), syscall.ENOSPC.Error()):
+	case rootdir.IsFull(err), strings.Contains(err.Error(), syscall.ENOSPC.Error()):
 		return fmt.Errorf("start etcd in %s: %w (%w); free some space on its file system and start again, nothing is lost", dir, ErrDiskFull, err)
 	case errors.Is(err, ErrInUse):
 		return fmt.Errorf("start etcd in %s: %w; stop that process, or choose another data directory with --data", dir, err)

@@ -10,8 +10,8 @@ import (
 	"hearth/internal/archive"
 )
 
-// Zip is a layer of zip archives over each other, as archive.ExtractAll would
-// unpack them: owned by root, set-user-id and the like dropped, symbolic links
+// Zip is a layer of zip archives over each other, as archive.List lists them:
+// owned by root, set-user-id and the like dropped, symbolic links
 // that stay within.
 type Zip struct {
 	// Prefix is the directory that they are unpacked in; the root if empty.

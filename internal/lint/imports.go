@@ -24,12 +24,12 @@ var layers = []layer{
 	{name: "leaf", packages: []string{
 		"internal/arn", "internal/awserr", "internal/awsid", "internal/awsquery", "internal/chunk", "internal/codesigning",
 		"internal/controlstream", "internal/environment",
-		"internal/function", "internal/invocation", "internal/layer", "internal/ociname", "internal/rootdir",
+		"internal/function", "internal/invocation", "internal/layer", "internal/ociname", "internal/rootdir/...",
 		"internal/sandbox", "internal/sigv4",
 	}},
 	// domain packages know one thing of the machine or of a format each.
 	{name: "domain", packages: []string{
-		"internal/archive", "internal/artifact", "internal/audit", "internal/blockfs", "internal/catalog", "internal/cgroup",
+		"internal/archive/...", "internal/artifact", "internal/audit", "internal/blockfs", "internal/catalog", "internal/cgroup",
 		"internal/chunkstore/...", "internal/datadir",
 		"internal/deploy", "internal/doctor", "internal/etcd", "internal/eventfilter",
 		"internal/eventsource", "internal/flatten", "internal/functionurl", "internal/guest/...", "internal/keyring", "internal/lint",

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"syscall"
 	"time"
 
 	"hearth/internal/awserr"
 	"hearth/internal/logstore"
+	"hearth/internal/rootdir"
 )
 
 // Allow says whether the caller may do an action, in IAM's words such as
@@ -171,7 +171,7 @@ func words(err error) error {
 		return awserr.New("LimitExceededException", "Resource limit exceeded.")
 	case errors.Is(err, context.Canceled): // nobody reads this
 		return awserr.New("ServiceUnavailableException", "The client went away before its answer.")
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case rootdir.IsFull(err):
 		return awserr.New("ServiceUnavailableException", "The disk that holds the logs is full.")
 	}
 	return err

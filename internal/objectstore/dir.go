@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"io/fs"
 	"os"
@@ -13,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 
 	"hearth/internal/rootdir"
 )
@@ -31,6 +31,10 @@ type Dir struct {
 	// tree orders the making of an object's directories against the removal
 	// of empty ones: Put must not find its directory gone before the rename.
 	tree sync.RWMutex
+	// names order the publications of one name, by its hash: who takes an
+	// object back must not take another's.
+	names [64]sync.Mutex
+	seed  maphash.Seed
 }
 
 // OpenDir opens the store in directory name, which must exist, and sweeps what
@@ -65,7 +69,7 @@ func newDir(disk disk) (*Dir, error) {
 			return nil, fmt.Errorf("sweep unfinished objects: %w", err)
 		}
 	}
-	return &Dir{disk: disk}, nil
+	return &Dir{disk: disk, seed: maphash.MakeSeed()}, nil
 }
 
 // Close releases the directory. Objects that are open stay readable.
@@ -105,20 +109,35 @@ func (d *Dir) write(ctx context.Context, name string, r io.Reader) (err error) {
 }
 
 // publish gives a written file its final name, durably. When it fails after
-// the rename the object is taken back, so that an error means "not stored".
+// the rename a new object is taken back, so that an error means "not stored". One
+// that has replaced another stays: there is nothing to put in its place.
 func (d *Dir) publish(temp, name string) error {
 	d.tree.RLock()
 	defer d.tree.RUnlock()
 	if err := d.mkdirAll(path.Dir(name)); err != nil {
 		return err
 	}
+	mine := &d.names[maphash.String(d.seed, name)%uint64(len(d.names))]
+	mine.Lock()
+	defer mine.Unlock()
+	isNew := d.isNew(name)
 	if err := d.disk.Rename(temp, name); err != nil {
 		return err
 	}
-	if err := d.disk.SyncDir(path.Dir(name)); err != nil {
+	err := d.disk.SyncDir(path.Dir(name))
+	if err != nil && isNew {
 		return errors.Join(err, d.disk.Remove(name))
 	}
-	return nil
+	return err
+}
+
+// isNew says that there is nothing of a name, for certain.
+func (d *Dir) isNew(name string) bool {
+	f, _, err := d.disk.Open(name)
+	if err == nil {
+		_ = f.Close() // nothing was read of it
+	}
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // mkdirAll makes name and its parents; each new name is made durable in the
@@ -229,7 +248,7 @@ func (d *Dir) walk(ctx context.Context, dir, prefix string, found *[]Info) error
 
 // full marks errors of a full file system.
 func full(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if rootdir.IsFull(err) {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return err

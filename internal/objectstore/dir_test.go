@@ -8,12 +8,16 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"hearth/internal/rootdir/rootdirtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -201,9 +205,9 @@ func TestEveryFault(t *testing.T) {
 			disk := newMemDisk()
 			s := mustNewDir(t, disk)
 			put(t, s, "code/a/old", "old")
-			disk.failAt(at, fault)
+			disk.FailAt(at, fault)
 			err := s.Put(t.Context(), "code/b/new", strings.NewReader("new"))
-			failed := disk.failAt(0, nil)
+			failed := disk.FailAt(0, nil)
 			want := "new"
 			if err != nil {
 				want = "-"
@@ -214,7 +218,7 @@ func TestEveryFault(t *testing.T) {
 			if err != nil && errors.Is(fault, syscall.ENOSPC) != errors.Is(err, ErrFull) {
 				t.Errorf("%v at operation %d: error %v", fault, at, err)
 			}
-			if n := disk.count(tempDir); n != 0 {
+			if n := len(disk.Files(tempDir)); n != 0 {
 				t.Errorf("%v at operation %d: %d temporary files", fault, at, n)
 			}
 			if got := get(t, s, "code/a/old"); got != "old" {
@@ -231,6 +235,84 @@ func TestEveryFault(t *testing.T) {
 	}
 }
 
+// TestEveryFaultOfAnOverwrite lets each disk operation of a Put fail in turn that
+// replaces an object: there is the old or the new one, never none.
+func TestEveryFaultOfAnOverwrite(t *testing.T) {
+	for _, fault := range []error{syscall.ENOSPC, syscall.EIO} {
+		seen := make(map[string]int)
+		for at := 1; ; at++ {
+			disk := newMemDisk()
+			s := mustNewDir(t, disk)
+			put(t, s, "code/a", "old")
+			disk.FailAt(at, fault)
+			err := s.Put(t.Context(), "code/a", strings.NewReader("new"))
+			failed := disk.FailAt(0, nil)
+			if failed != (err != nil) {
+				t.Errorf("%v at operation %d: error %v", fault, at, err)
+			}
+			got := get(t, s, "code/a")
+			if got != "new" && (err == nil || got != "old") {
+				t.Errorf("%v at operation %d: got %q, error %v", fault, at, got, err)
+			}
+			if n := len(disk.Files(tempDir)); n != 0 {
+				t.Errorf("%v at operation %d: %d temporary files", fault, at, n)
+			}
+			if !failed {
+				break
+			}
+			seen[got]++
+			put(t, s, "code/a", "again")
+		}
+		if seen["old"] < 5 || seen["new"] < 1 {
+			t.Errorf("%v: seen %v, want faults before the rename and after it", fault, seen)
+		}
+	}
+}
+
+// slowDisk lets others go first before names last and before they go, and has
+// every second of these syncs fail.
+type slowDisk struct {
+	memDisk
+	syncs atomic.Int32
+}
+
+func (d *slowDisk) SyncDir(name string) error {
+	runtime.Gosched()
+	if name == objectsDir+"/code" && d.syncs.Add(1)%2 == 0 {
+		return syscall.EIO
+	}
+	return d.memDisk.SyncDir(name)
+}
+
+func (d *slowDisk) Remove(name string) error {
+	runtime.Gosched()
+	return d.memDisk.Remove(name)
+}
+
+// TestFailedPutTakesItsOwnBack has several store the same new object at once,
+// some of whom fail: what one was told is stored no other takes back.
+func TestFailedPutTakesItsOwnBack(t *testing.T) {
+	for range 100 {
+		s := mustNewDir(t, &slowDisk{memDisk: newMemDisk()})
+		var wg sync.WaitGroup
+		var stored atomic.Bool
+		for range 4 {
+			wg.Go(func() {
+				switch err := s.Put(t.Context(), "code/a", strings.NewReader("new")); {
+				case err == nil:
+					stored.Store(true)
+				case !errors.Is(err, syscall.EIO):
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if got := get(t, s, "code/a"); stored.Load() && got != "new" {
+			t.Fatalf("acknowledged, and then %q", got)
+		}
+	}
+}
+
 // TestEveryPowerCut cuts the power before each disk operation of a Put, and
 // after the last.
 func TestEveryPowerCut(t *testing.T) {
@@ -238,9 +320,9 @@ func TestEveryPowerCut(t *testing.T) {
 		disk := newMemDisk()
 		s := mustNewDir(t, disk)
 		put(t, s, "code/a/old", "old")
-		disk.failAt(at, errPowerCut)
+		disk.FailAt(at, rootdirtest.ErrPowerCut)
 		err := s.Put(t.Context(), "code/b/new", strings.NewReader("new"))
-		failed := disk.failAt(0, nil)
+		failed := disk.FailAt(0, nil)
 		after := disk.powerCut()
 		s = mustNewDir(t, after)
 		got := get(t, s, "code/b/new")
@@ -253,8 +335,27 @@ func TestEveryPowerCut(t *testing.T) {
 		if got := get(t, s, "code/a/old"); got != "old" {
 			t.Errorf("cut at operation %d: the other object is %q", at, got)
 		}
-		if n := after.count(tempDir); n != 0 {
+		if n := len(after.Files(tempDir)); n != 0 {
 			t.Errorf("cut at operation %d: %d temporary files", at, n)
+		}
+		if !failed {
+			break
+		}
+	}
+}
+
+// TestEveryPowerCutOfAnOverwrite does so with a Put that replaces an object.
+func TestEveryPowerCutOfAnOverwrite(t *testing.T) {
+	for at := 1; ; at++ {
+		disk := newMemDisk()
+		s := mustNewDir(t, disk)
+		put(t, s, "code/a", "old")
+		disk.FailAt(at, rootdirtest.ErrPowerCut)
+		err := s.Put(t.Context(), "code/a", strings.NewReader("new"))
+		failed := disk.FailAt(0, nil)
+		got := get(t, mustNewDir(t, disk.powerCut()), "code/a")
+		if got != "new" && (err == nil || got != "old") {
+			t.Errorf("cut at operation %d: got %q, error %v", at, got, err)
 		}
 		if !failed {
 			break

@@ -7,7 +7,8 @@
 //  1. An object is there whole or not at all: Put makes it visible in one step
 //     after its bytes are on disk, and survives power loss once it returned.
 //  2. A key can never name anything outside the store.
-//  3. A failed Put leaves nothing that outlives the next Open of the store.
+//  3. A failed Put of a new key leaves nothing that outlives the next Open of the
+//     store; one that was to replace an object leaves the old one or the new one.
 //
 // Objects are never changed in place. Reading one that is deleted meanwhile
 // goes on undisturbed.
@@ -40,7 +41,8 @@ type Info struct {
 
 // Store is an object store. Its methods may be called concurrently.
 type Store interface {
-	// Put stores everything r gives under key, replacing what was there.
+	// Put stores everything r gives under key, replacing what was there. If it
+	// fails, there is still what was there, or what was to replace it.
 	Put(ctx context.Context, key string, r io.Reader) error
 	// Open returns an object's bytes and its size; the caller closes it.
 	Open(ctx context.Context, key string) (io.ReadSeekCloser, int64, error)

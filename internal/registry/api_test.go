@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -409,8 +410,8 @@ func TestAbandoned(t *testing.T) {
 	if a := b.expect(200, "GET", "/v2/app/blobs/"+digest, nil); a.body != string(content) {
 		t.Error("other bytes came back")
 	}
-	var sum int64
-	if err := measureTree(b.dir, &sum); err != nil {
+	sum, err := measureTree(readDir(b.dir))
+	if err != nil {
 		t.Fatal(err)
 	}
 	if used, _ := b.store.Used(alice); used != sum {
@@ -419,24 +420,37 @@ func TestAbandoned(t *testing.T) {
 }
 
 // measureTree adds up what an account's files and repositories cost.
-func measureTree(dir string, sum *int64) error {
-	return filepath.WalkDir(filepath.Join(dir, alice), func(path string, d fs.DirEntry, err error) error {
+func measureTree(readDir func(name string) ([]fs.DirEntry, error)) (sum int64, err error) {
+	var measure func(dir string, depth int) error
+	measure = func(dir string, depth int) error {
+		entries, err := readDir(dir)
 		if err != nil {
 			return err
 		}
-		rel, _ := filepath.Rel(filepath.Join(dir, alice), path)
-		if d.IsDir() {
-			if strings.Count(rel, "/") == 1 {
-				*sum += repositoryCost
+		for _, e := range entries {
+			if e.IsDir() {
+				if depth == 1 {
+					sum += repositoryCost
+				}
+				if err := measure(path.Join(dir, e.Name()), depth+1); err != nil {
+					return err
+				}
+				continue
 			}
-			return nil
+			info, err := e.Info()
+			if err != nil {
+				return err
+			}
+			sum += cost(info.Size())
 		}
-		info, err := d.Info()
-		if err == nil {
-			*sum += cost(info.Size())
-		}
-		return err
-	})
+		return nil
+	}
+	return sum, measure(alice, 0)
+}
+
+// readDir lists directories below another.
+func readDir(below string) func(name string) ([]fs.DirEntry, error) {
+	return func(name string) ([]fs.DirEntry, error) { return os.ReadDir(filepath.Join(below, name)) }
 }
 
 // TestConcurrentPushes pushes the same images at once, to the same and to
@@ -463,8 +477,8 @@ func TestConcurrentPushes(t *testing.T) {
 			t.Errorf("%s, %v", got, err)
 		}
 	}
-	var sum int64
-	if err := measureTree(b.dir, &sum); err != nil {
+	sum, err := measureTree(readDir(b.dir))
+	if err != nil {
 		t.Fatal(err)
 	}
 	if used, _ := b.store.Used(alice); used != sum {

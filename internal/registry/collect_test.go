@@ -22,7 +22,7 @@ func (b *bed) collect(want Collected) {
 	if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 		b.t.Errorf("collected %+v, %v, want %+v", got, err, want)
 	}
-	expectUsage(b.t, b.store, b.dir, "after a collection")
+	expectUsage(b.t, b.store, readDir(b.dir), "after a collection")
 }
 
 func TestCollect(t *testing.T) {
@@ -117,7 +117,7 @@ func TestQuota(t *testing.T) {
 	upload := b.expect(202, "POST", "/v2/app/blobs/uploads/", nil).header.Get("Location")
 	b.expect(413, "PATCH", upload, struct{ *bytes.Reader }{bytes.NewReader(content)})
 	b.expect(404, "GET", upload, nil)
-	expectUsage(t, b.store, b.dir, "after refusals")
+	expectUsage(t, b.store, readDir(b.dir), "after refusals")
 	// Another account has its own, and small things count.
 	b.expect(201, "POST", "/v2/app/blobs/uploads/?digest="+ociname.Digest(content), bytes.NewReader(content), "Authorization", basic(bobKey, bobSecret))
 	for i := range 100 {
@@ -145,7 +145,7 @@ func TestManyUploads(t *testing.T) {
 	if a := b.do("POST", "/v2/app/blobs/uploads/", nil); a.code != 429 {
 		t.Errorf("%d %s", a.code, a.body)
 	}
-	expectUsage(t, b.store, b.dir, "with many uploads")
+	expectUsage(t, b.store, readDir(b.dir), "with many uploads")
 	b.expect(202, "POST", "/v2/app/blobs/uploads/", nil, "Authorization", basic(bobKey, bobSecret))
 }
 

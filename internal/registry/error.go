@@ -1,13 +1,12 @@
 package registry
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
-	"syscall"
 
 	"hearth/internal/ociname"
+	"hearth/internal/rootdir"
 )
 
 // Error is an error that a client is told, in the form of the distribution
@@ -47,7 +46,7 @@ func unknownUpload() *Error {
 
 // explain turns errors of the disk into what a client can act on.
 func explain(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if rootdir.IsFull(err) {
 		return refuse(http.StatusInsufficientStorage, "TOOLARGE", "the registry's disk is full; nothing of this was kept; free space there, then push again")
 	}
 	return err

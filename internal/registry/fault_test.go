@@ -6,187 +6,51 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"hearth/internal/ociname"
-	"hearth/internal/rootdir"
+	"hearth/internal/rootdir/rootdirtest"
 )
 
-var errPowerCut = errors.New("power cut")
+// memDisk is a disk that fails when it is told to, and loses power.
+type memDisk struct{ *rootdirtest.Disk }
 
-// faultDisk is a real directory below which the power can be cut, and which
-// knows what would be lost by that: bytes that were not synced, and names that
-// came to be in a directory that was not.
-type faultDisk struct {
-	rootDisk
-
-	mu       sync.Mutex
-	dir      string
-	left     int // operations until the fault; negative for none
-	fault    error
-	once     bool              // the fault strikes once
-	synced   map[string]int64  // how much of a file is durable, by its name now
-	unsynced map[string]bool   // names that are not durable
-	was      map[string]string // durable names that those had before a rename
+func newMemDisk() memDisk {
+	d := memDisk{rootdirtest.New()}
+	d.Now = time.Now // uploads grow old
+	return d
 }
 
-func newFaultDisk(t *testing.T, dir string) *faultDisk {
-	t.Helper()
-	root, err := os.OpenRoot(dir)
+func (d memDisk) Create(name string) (file, error) {
+	f, err := d.Disk.Create(name)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err // not a file that is nil
 	}
-	return &faultDisk{rootDisk: rootDisk{rootdir.Dir{Root: root}}, dir: dir, left: -1, synced: map[string]int64{}, unsynced: map[string]bool{}, was: map[string]string{}}
+	return f, nil
 }
 
-// op is called before each operation that changes the disk.
-func (d *faultDisk) op() error {
-	switch {
-	case d.left < 0:
-		return nil
-	case d.left > 0:
-		d.left--
-		return nil
+func (d memDisk) Append(name string) (file, error) {
+	f, err := d.Disk.Append(name)
+	if err != nil {
+		return nil, err
 	}
-	if d.once {
-		d.left = -1
+	return f, nil
+}
+
+func (d memDisk) Open(name string) (readFile, error) {
+	f, err := d.Disk.Open(name)
+	if err != nil {
+		return nil, err
 	}
-	return d.fault
+	return f, nil
 }
 
-func (d *faultDisk) change(f func() error) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.op(); err != nil {
-		return err
-	}
-	return f()
-}
-
-func (d *faultDisk) Create(name string) (f file, err error) {
-	return f, d.change(func() error {
-		f, err = d.rootDisk.Create(name)
-		d.synced[name], d.unsynced[name] = 0, true
-		f = &faultFile{f, d, name, 0}
-		return err
-	})
-}
-
-func (d *faultDisk) Append(name string) (f file, err error) {
-	return f, d.change(func() error {
-		if f, err = d.rootDisk.Append(name); err != nil {
-			return err
-		}
-		info, err := d.Stat(name)
-		f = &faultFile{f, d, name, info.Size()}
-		if _, known := d.synced[name]; !known {
-			d.synced[name] = info.Size()
-		}
-		return err
-	})
-}
-
-func (d *faultDisk) Rename(from, to string) error {
-	return d.change(func() error {
-		if n, ok := d.synced[from]; ok {
-			d.synced[to] = n
-			delete(d.synced, from)
-		}
-		if !d.unsynced[from] {
-			d.was[to] = from
-		}
-		delete(d.unsynced, from)
-		d.unsynced[to] = true
-		return d.rootDisk.Rename(from, to)
-	})
-}
-
-func (d *faultDisk) Remove(name string) error {
-	return d.change(func() error {
-		delete(d.synced, name)
-		delete(d.unsynced, name)
-		return d.rootDisk.Remove(name)
-	})
-}
-
-func (d *faultDisk) Mkdir(name string) error {
-	return d.change(func() error {
-		err := d.rootDisk.Mkdir(name)
-		if err == nil {
-			d.unsynced[name] = true
-		}
-		return err
-	})
-}
-
-func (d *faultDisk) SyncDir(name string) error {
-	return d.change(func() error {
-		for other := range d.unsynced {
-			if path.Dir(other) == name {
-				delete(d.unsynced, other)
-			}
-		}
-		return nil
-	})
-}
-
-// cut is what the power's return finds.
-func (d *faultDisk) cut(t *testing.T) {
-	t.Helper()
-	for name := range d.unsynced {
-		if from, ok := d.was[name]; ok { // a rename happens whole or not at all
-			if err := os.Rename(path.Join(d.dir, name), path.Join(d.dir, from)); err != nil {
-				t.Fatal(err)
-			}
-			d.synced[from] = d.synced[name]
-			continue
-		}
-		if err := os.RemoveAll(path.Join(d.dir, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, size := range d.synced {
-		if err := os.Truncate(path.Join(d.dir, name), size); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Fatal(err)
-		}
-	}
-}
-
-type faultFile struct {
-	file
-	disk *faultDisk
-	name string
-	size int64
-}
-
-func (f *faultFile) Write(p []byte) (n int, err error) {
-	err = f.disk.change(func() error {
-		n, err = f.file.Write(p)
-		f.size += int64(n)
-		return err
-	})
-	if err != nil && n == 0 && len(p) > 1 && !errors.Is(err, errPowerCut) {
-		n, _ = f.file.Write(p[:len(p)/2]) // a full disk takes some
-	}
-	return n, err
-}
-
-func (f *faultFile) Sync() error {
-	return f.disk.change(func() error {
-		f.disk.synced[f.name] = f.size
-		return nil
-	})
-}
-
-func (f *faultFile) Close() error {
-	return errors.Join(f.file.Close(), f.disk.change(func() error { return nil }))
-}
+func (d memDisk) SyncDir(name string) error { return d.Sync(name) }
 
 // history is a push of two images, as a client does it: it stops at the first
 // error, and remembers what was acknowledged.
@@ -333,9 +197,9 @@ func read(s *Store, name, digest string) error {
 	return errors.Join(err, f.Close())
 }
 
-func reopen(t *testing.T, dir string) *Store {
+func open(t *testing.T, d memDisk) *Store {
 	t.Helper()
-	s, err := openStore(ctx, newFaultDisk(t, dir), StoreOptions{}) // without faults, and without waiting for syncs
+	s, err := openStore(ctx, d, StoreOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,31 +211,29 @@ func reopen(t *testing.T, dir string) *Store {
 // able to do all again.
 func TestCrash(t *testing.T) {
 	for _, power := range []bool{false, true} {
-		for n := 0; ; n++ {
-			when := fmt.Sprintf("power %v, after %d operations", power, n)
-			dir := t.TempDir()
-			d := newFaultDisk(t, dir)
-			s, err := openStore(ctx, d, StoreOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			d.left, d.fault = n, errPowerCut
+		for n := 1; ; n++ {
+			when := fmt.Sprintf("power %v, at operation %d", power, n)
+			d := newMemDisk()
+			s := open(t, d)
+			d.FailAt(n, rootdirtest.ErrPowerCut)
 			var h history
-			err = h.run(s)
+			err := h.run(s)
 			s.Close()
-			if err != nil && !errors.Is(err, errPowerCut) {
+			if err != nil && !errors.Is(err, rootdirtest.ErrPowerCut) {
 				t.Fatalf("%s: %v", when, err)
 			}
 			if power {
-				d.cut(t)
+				d = memDisk{d.PowerCut()}
+			} else {
+				d = memDisk{d.Kill()}
 			}
-			s = reopen(t, dir)
+			s = open(t, d)
 			h.check(t, s, when)
 			if again := h.run(s); again != nil {
 				t.Errorf("%s: again: %v", when, again)
 			}
 			h.check(t, s, when+", again")
-			expectUsage(t, s, dir, when)
+			expectUsage(t, s, d.ReadDir, when)
 			s.Close()
 			if err == nil {
 				if n < 30 {
@@ -383,10 +245,10 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-func expectUsage(t testing.TB, s *Store, dir, when string) {
+func expectUsage(t testing.TB, s *Store, readDir func(string) ([]fs.DirEntry, error), when string) {
 	t.Helper()
-	var sum int64
-	if err := measureTree(dir, &sum); err != nil {
+	sum, err := measureTree(readDir)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if used, _ := s.Used(alice); used != sum {
@@ -397,33 +259,28 @@ func expectUsage(t testing.TB, s *Store, dir, when string) {
 // TestFullDisk fills the disk at each operation in turn: the client is told
 // so, nothing is left over, and with room again everything works.
 func TestFullDisk(t *testing.T) {
-	for n := 0; ; n++ {
+	for n := 1; ; n++ {
 		when := fmt.Sprintf("full at operation %d", n)
-		dir := t.TempDir()
-		d := newFaultDisk(t, dir)
-		s, err := openStore(ctx, d, StoreOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		d.left, d.fault, d.once = n, syscall.ENOSPC, true
+		d := newMemDisk()
+		s := open(t, d)
+		d.FailAt(n, syscall.ENOSPC)
 		var h history
-		err = h.run(s)
-		struck := d.left < 0
+		err := h.run(s)
+		struck := d.FailAt(0, nil)
 		var e *Error
 		if err != nil && (!errors.As(err, &e) || e.Status != 507) {
 			t.Errorf("%s: %v", when, err)
 		}
-		d.left = -1
 		h.upload = "" // is over, if it was that which had no room
 		h.check(t, s, when)
 		if again := h.run(s); again != nil {
 			t.Errorf("%s: again: %v", when, again)
 		}
-		expectUsage(t, s, dir, when)
+		expectUsage(t, s, d.ReadDir, when)
 		s.Close()
-		s = reopen(t, dir)
+		s = open(t, memDisk{d.Kill()})
 		h.check(t, s, when)
-		if left, err := os.ReadDir(path.Join(dir, alice, tempDir)); err != nil || len(left) > 0 {
+		if left, err := d.ReadDir(path.Join(alice, tempDir)); err != nil || len(left) > 0 {
 			t.Errorf("%s: %v %v", when, left, err)
 		}
 		s.Close()

@@ -8,7 +8,14 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"syscall"
 )
+
+// IsFull says that an error is of a file system, or of a quota of it, that has
+// no room left.
+func IsFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
 
 // Dir is a directory. Names are relative to it.
 type Dir struct{ Root *os.Root }

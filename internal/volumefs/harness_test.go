@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -27,7 +28,16 @@ import (
 	"hearth/internal/volumefs"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(asServer) != "" {
+		if err := serve(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	account = "000000000000"
@@ -47,15 +57,15 @@ type bench struct {
 	store   *origin.Dir
 }
 
-// start makes a machine whose blockfs reads the chunks from a source.
-func start(t *testing.T, tiers func(t *testing.T, dir string) chunk.Source) *bench {
+// stores makes a machine that has no blockfs yet, in a directory.
+func stores(t testing.TB) (b *bench, data string) {
 	t.Helper()
 	data, err := os.MkdirTemp("", "volumefs") // sockets have short names
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(data) })
-	b := &bench{chunks: filepath.Join(data, "chunks"), dir: filepath.Join(data, "fs")}
+	b = &bench{chunks: filepath.Join(data, "chunks"), dir: filepath.Join(data, "fs")}
 	for _, dir := range []string{"objects", "chunks", "builds"} {
 		if err := os.Mkdir(filepath.Join(data, dir), 0o700); err != nil {
 			t.Fatal(err)
@@ -73,6 +83,15 @@ func start(t *testing.T, tiers func(t *testing.T, dir string) chunk.Source) *ben
 		}
 	})
 	b.finder = &finder{Service: b.artifacts(t, 1, data)}
+	return b, data
+}
+
+// start makes a machine whose blockfs, in this process, reads the chunks from a
+// source.
+func start(t *testing.T, tiers func(t *testing.T, dir string) chunk.Source) *bench {
+	t.Helper()
+	b, data := stores(t)
+	var err error
 	b.server, err = blockfs.NewServer(blockfs.Config{
 		Dir: b.dir, Opener: volumefs.Opener{Source: tiers(t, b.chunks)}, Build: build,
 		ReadAhead: 4096, // what is not read is not fetched
@@ -107,7 +126,7 @@ func start(t *testing.T, tiers func(t *testing.T, dir string) chunk.Source) *ben
 }
 
 // artifacts makes volumes in a root.
-func (b *bench) artifacts(t *testing.T, root chunk.Root, data string) *artifact.Service {
+func (b *bench) artifacts(t testing.TB, root chunk.Root, data string) *artifact.Service {
 	t.Helper()
 	s := artifact.New(artifact.Config{
 		Objects: b.objects, Chunks: b.store, Keys: plainKeys{}, Salt: chunk.Salt{Epoch: 1, Secret: [32]byte{1}},
@@ -191,7 +210,7 @@ func tiered(t *testing.T, dir string) chunk.Source {
 }
 
 // put stores an archive with one file of random bytes.
-func (b *bench) put(t *testing.T, object string, size int) (content []byte) {
+func (b *bench) put(t testing.TB, object string, size int) (content []byte) {
 	t.Helper()
 	content = make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte([]byte(object + "................................")[:32])).Read(content)

@@ -7,10 +7,10 @@ import (
 	"path"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"hearth/internal/chunk"
+	"hearth/internal/rootdir"
 )
 
 // writer does all writing to the disk, in a goroutine of its own.
@@ -210,7 +210,7 @@ func (w *writer) write(j *job) {
 		c.stats.Written++
 		e.value.ready = true
 		return
-	case isFull(err):
+	case rootdir.IsFull(err):
 		c.stats.Full++
 	default:
 		c.stats.Failed++
@@ -242,10 +242,6 @@ func (w *writer) file(j *job) error {
 		_ = to.Remove(temp) // or else the next Open does it
 	}
 	return err
-}
-
-func isFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // index writes down how the chunks on disk were referenced. It looks at a part
@@ -281,7 +277,7 @@ func (w *writer) index() {
 	_ = c.cfg.Disk.Remove(temp) // or else the next Open does it
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if isFull(err) {
+	if rootdir.IsFull(err) {
 		c.stats.Full++
 	} else {
 		c.stats.Failed++

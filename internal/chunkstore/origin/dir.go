@@ -10,10 +10,10 @@ import (
 	"path"
 	"slices"
 	"sync"
-	"syscall"
 
 	"hearth/internal/chunk"
 	"hearth/internal/chunkstore/disk"
+	"hearth/internal/rootdir"
 )
 
 // Beside the roots are what is being written or deleted, the copies that have
@@ -489,7 +489,7 @@ func (d *Dir) removeTree(ctx context.Context, name string, dir bool, freed *Free
 
 // full marks errors of a full file system.
 func full(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if rootdir.IsFull(err) {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return err
