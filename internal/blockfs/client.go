@@ -438,6 +438,9 @@ func (c *Client) Open(ctx context.Context, volume string, spec json.RawMessage) 
 	args := openArgs{Volume: volume, Owner: c.cfg.Owner, Spec: spec}
 	var err error
 	for range retries {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx) // nothing is opened for who has left
+		}
 		var l *link
 		if l, err = c.current(ctx, nil); err != nil {
 			return nil, err
