@@ -32,7 +32,7 @@ var layers = []layer{
 		"internal/archive/...", "internal/artifact", "internal/audit", "internal/blockfs", "internal/catalog", "internal/cgroup",
 		"internal/chunkstore/...", "internal/datadir",
 		"internal/deploy", "internal/doctor", "internal/etcd", "internal/eventfilter",
-		"internal/eventsource", "internal/flatten", "internal/functionurl", "internal/guest/...", "internal/keyring", "internal/lint",
+		"internal/eventsource", "internal/flatten", "internal/functionurl", "internal/guest/...", "internal/journal", "internal/keyring", "internal/lint",
 		"internal/logfilter", "internal/logstore", "internal/managedruntime", "internal/mount",
 		"internal/netns", "internal/objectstore", "internal/ociimage", "internal/osthread", "internal/outbound", "internal/policy",
 		"internal/s3", "internal/sandbox/...", "internal/scratch", "internal/table",
