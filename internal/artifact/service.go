@@ -53,6 +53,9 @@ type Store interface {
 // Bulk takes the chunks of one build.
 type Bulk interface {
 	chunk.Store
+	// Distrust is told that a chunk that was read is not the one it should be. A
+	// copy that is bad indeed is set aside: the chunk can be put again.
+	Distrust(ctx context.Context, ref chunk.Ref) (set bool, err error)
 	Flush(ctx context.Context) error
 	Close()
 }

@@ -36,6 +36,11 @@ func (b *Bulk) ReadChunk(ctx context.Context, ref chunk.Ref) ([]byte, error) {
 	return b.dir.ReadChunk(ctx, ref)
 }
 
+// Distrust has the directory look at a chunk again; see Dir.Distrust.
+func (b *Bulk) Distrust(ctx context.Context, ref chunk.Ref) (set bool, err error) {
+	return b.dir.Distrust(ctx, ref)
+}
+
 // PutChunk implements chunk.Store but for what Flush promises. After an error
 // all further ones fail.
 func (b *Bulk) PutChunk(ctx context.Context, ref chunk.Ref, ciphertext []byte) (stored bool, err error) {
