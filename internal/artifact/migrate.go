@@ -3,6 +3,7 @@ package artifact
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -41,13 +42,16 @@ func (s *Service) Placed(ctx context.Context) ([]Placed, error) {
 // Migrate builds a volume anew in the active root, from its own chunks, and
 // says whether it has moved and what that has stored. A volume that is there
 // already, or is deleted meanwhile, does not move. The root that it is in must
-// not be deleted before Migrate returns.
+// not be deleted before Migrate returns. One whose chunks are gone is made anew
+// from its archive, if it has one.
 func (s *Service) Migrate(ctx context.Context, object string) (moved bool, stats volume.Stats, err error) {
 	root, end, err := s.cfg.Roots.Begin(ctx)
 	if err != nil {
 		return false, stats, err
 	}
 	defer end()
+	deleted, unmark := s.deletions(object)
+	defer unmark()
 	from, before, err := s.manifest(ctx, object)
 	if isMissing(err) || err == nil && from.Root == root {
 		return false, stats, nil
@@ -64,6 +68,13 @@ func (s *Service) Migrate(ctx context.Context, object string) (moved bool, stats
 	}
 	ref := Ref{Account: account, Object: object}
 	encoded, to, stats, err := s.rebuild(ctx, ref, from, root)
+	if isGone(err) && from.Domain != chunk.Common {
+		ok, made, again := s.remake(ctx, object, from, deleted)
+		if ok || errors.Is(again, errDeleted) {
+			return ok, made, nil
+		}
+		err = errors.Join(err, again)
+	}
 	if err != nil {
 		return false, stats, fmt.Errorf("artifact: migrate %s: %w", object, err)
 	}
@@ -97,9 +108,7 @@ func (s *Service) rebuild(ctx context.Context, ref Ref, from *volume.Manifest, r
 	if err != nil {
 		return nil, nil, volume.Stats{}, err
 	}
-	source := s.cfg.Chunks.NewBatch() // nothing is put there
-	defer source.Close()
-	v, err := volume.Open(from, keys, s.extra(from.Place), source, volume.Options{})
+	v, err := volume.Open(from, keys, s.extra(from.Place), s.cfg.Chunks, volume.Options{})
 	if err != nil {
 		return nil, nil, volume.Stats{}, err
 	}

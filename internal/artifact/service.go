@@ -47,10 +47,14 @@ type Image struct {
 	Size int64
 }
 
-// Store is where chunks are written.
+// Store is where chunks are kept.
 type Store interface {
+	chunk.Source
 	// NewBatch begins a build.
 	NewBatch() chunk.Batch
+	// Distrust is told that a chunk that was read is not the one it should be. A
+	// copy that is bad indeed is set aside: the chunk can be put again.
+	Distrust(ctx context.Context, ref chunk.Ref) (set bool, err error)
 }
 
 // Config is what the service needs.

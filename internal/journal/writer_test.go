@@ -132,6 +132,9 @@ type history struct {
 	unsettled []porcupine.Operation
 }
 
+// pause waits in simulated time.
+func pause(d time.Duration) { <-time.After(d) }
+
 func linearizable(t *testing.T, seed uint64) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -143,7 +146,7 @@ func linearizable(t *testing.T, seed uint64) {
 	}
 	log := journal.NewMemory()
 	log.Fault = func(_ context.Context, op journal.Op) journal.Fault {
-		time.Sleep(time.Duration(draw(20)) * time.Millisecond)
+		pause(time.Duration(draw(20)) * time.Millisecond)
 		if op == journal.OpLead || draw(5) > 0 {
 			return journal.NoFault
 		}
@@ -182,7 +185,7 @@ func linearizable(t *testing.T, seed uint64) {
 	}
 	wg.Go(func() { // leaders are not heard of, and do not know it
 		for ctx.Err() == nil {
-			time.Sleep(time.Duration(draw(300)) * time.Millisecond)
+			pause(time.Duration(draw(300)) * time.Millisecond)
 			log.Lapse()
 		}
 	})
@@ -191,7 +194,7 @@ func linearizable(t *testing.T, seed uint64) {
 	for client := range 5 {
 		clients.Go(func() {
 			for n := range 30 {
-				time.Sleep(time.Duration(draw(30)) * time.Millisecond)
+				pause(time.Duration(draw(30)) * time.Millisecond)
 				current.Lock()
 				w := current.w
 				current.Unlock()

@@ -1,6 +1,10 @@
 package lint
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -130,5 +134,32 @@ func expect(t *testing.T, name string, got []string, want string) {
 		t.Errorf("%s: got %q, want nothing found", name, got)
 	case want != "" && (len(got) != 1 || !strings.Contains(got[0], want)):
 		t.Errorf("%s: got %q, want one finding with %q", name, got, want)
+	}
+}
+
+// TestFilesOfTheTree leaves out what is built and what git keeps, which in a
+// linked work tree is a file that names a place of the machine.
+func TestFilesOfTheTree(t *testing.T) {
+	for _, git := range []string{".git", ".git/HEAD"} {
+		root := t.TempDir()
+		for name, text := range map[string]string{
+			git: "gitdir: elsewhere", "bin/hearth": "built", "build/x": "built", "a/b.go": "package a", "a/bin/kept": "text", "image": "binary\x00",
+		} {
+			path := filepath.Join(root, name)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		files, err := Files(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, f := range files {
+			got = append(got, f.Path)
+		}
+		if want := []string{"a/b.go", "a/bin/kept"}; !slices.Equal(got, want) {
+			t.Errorf("with %s: got %v, want %v", git, got, want)
+		}
 	}
 }

@@ -77,7 +77,7 @@ func Files(root string) ([]File, error) {
 		if d.IsDir() && built[rel] {
 			return fs.SkipDir
 		}
-		if !d.Type().IsRegular() {
+		if !d.Type().IsRegular() || built[rel] { // .git is a file in a linked work tree
 			return nil
 		}
 		text, err := os.ReadFile(path)
