@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -86,13 +87,14 @@ func newStage(t *testing.T) *stage {
 		t.Fatal(err)
 	}
 	s.service, err = garbage.Open(t.Context(), garbage.Config{
-		Store: &memStore{life: forever}, Chunks: s.chunks, Rotation: 1, Expiry: 1, Every: 1000 * time.Hour, Now: s.clock.Now,
+		Store: &memStore{life: forever}, Chunks: s.chunks, Rotation: 1, Expiry: 1, Worth: -1, Every: 1000 * time.Hour, Now: s.clock.Now,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.artifacts = artifact.New(artifact.Config{
 		Objects: s.objects, Chunks: bulks{s.chunks}, Keys: s, Salt: chunk.Salt{Epoch: 1}, Roots: s.service, TempDir: t.TempDir(),
+		Log: slog.New(slog.NewTextHandler(complaints{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	s.service.Start(s, s.readers)
 	t.Cleanup(func() {
@@ -103,6 +105,15 @@ func newStage(t *testing.T) *stage {
 		}
 	})
 	return s
+}
+
+// complaints fail the test: what the collector has broken must not be mended
+// before anybody sees it.
+type complaints struct{ t *testing.T }
+
+func (c complaints) Write(line []byte) (int, error) {
+	c.t.Errorf("%s", line)
+	return len(line), nil
 }
 
 // unsynced is a disk without syncs: there are no power cuts here, and a sync
@@ -150,6 +161,16 @@ func (s *stage) Migrate(ctx context.Context, object string) (bool, volume.Stats,
 		return false, volume.Stats{}, errBroken
 	}
 	return s.artifacts.Migrate(ctx, object)
+}
+
+// Mend implements garbage.Volumes.
+func (s *stage) Mend(ctx context.Context, object string) (int, error) {
+	return s.artifacts.Mend(ctx, object)
+}
+
+// Names implements garbage.Volumes.
+func (s *stage) Names(ctx context.Context, root chunk.Root) (map[chunk.Name]struct{}, error) {
+	return s.artifacts.Names(ctx, root)
 }
 
 func (s *stage) collect() *garbage.Report {

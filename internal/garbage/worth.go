@@ -1,0 +1,56 @@
+package garbage
+
+import (
+	"context"
+	"log/slog"
+)
+
+// rotateIfDue begins a new root if the active one has been written to for long
+// enough and a rotation is worth its while, which is to copy all that is live.
+func (s *Service) rotateIfDue(ctx context.Context, o Options) error {
+	now, active := s.cfg.Now(), s.now().active()
+	if !o.Rotate {
+		if now.Sub(active.Since) < s.cfg.Rotation || now.Sub(s.looked) < s.cfg.Rotation/looksPerRotation {
+			return nil
+		}
+		worth, err := s.worth(ctx, active)
+		if err != nil {
+			return err
+		}
+		if !worth {
+			s.looked = now
+			return nil
+		}
+	}
+	return s.change(ctx, func(r *record) error { return r.rotate(s.cfg.Now()) })
+}
+
+// looksPerRotation is how often in the time of a root is looked, once it is
+// over, whether there is garbage in it: with seven days, daily.
+const looksPerRotation = 7
+
+// worth says whether enough of a root is garbage. It is an estimate: the chunks
+// of builds that have not ended count as garbage.
+func (s *Service) worth(ctx context.Context, root Root) (bool, error) {
+	if s.cfg.Worth < 0 {
+		return true, nil
+	}
+	named, err := s.volumes.Names(ctx, root.ID)
+	if err != nil {
+		return false, err
+	}
+	var all, live int64
+	for info, err := range s.cfg.Chunks.Chunks(ctx, root.ID) {
+		if err != nil {
+			return false, err
+		}
+		all += info.Size
+		if _, ok := named[info.Name]; ok {
+			live += info.Size
+		}
+	}
+	worth := float64(all-live) >= s.cfg.Worth*float64(all) && all > live
+	s.cfg.Log.LogAttrs(ctx, slog.LevelDebug, "garbage: looked for garbage in the active root",
+		slog.Int64("bytes", all), slog.Int64("garbage", all-live), slog.Bool("rotating", worth))
+	return worth, nil
+}
