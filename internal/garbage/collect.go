@@ -20,8 +20,8 @@ type Options struct {
 	// expired as long again before they are deleted.
 	GoOn bool `json:"GoOn,omitempty"`
 
-	// patient is of cycles that nobody has asked for: volumes that could not be
-	// moved are left alone for a while.
+	// patient is of cycles that nobody has asked for: no root is begun for next to
+	// no garbage, and volumes that could not be moved are left alone for a while.
 	patient bool
 }
 

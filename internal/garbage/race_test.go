@@ -87,7 +87,7 @@ func newStage(t *testing.T) *stage {
 		t.Fatal(err)
 	}
 	s.service, err = garbage.Open(t.Context(), garbage.Config{
-		Store: &memStore{life: forever}, Chunks: s.chunks, Rotation: 1, Expiry: 1, Worth: -1, Every: 1000 * time.Hour, Now: s.clock.Now,
+		Store: &memStore{life: forever}, Chunks: s.chunks, Rotation: 1, Expiry: 1, Every: 1000 * time.Hour, Now: s.clock.Now,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -64,7 +64,6 @@ type Readers interface {
 const (
 	DefaultRotation = 7 * 24 * time.Hour
 	DefaultExpiry   = 24 * time.Hour
-	DefaultWorth    = 0.1
 	defaultEvery    = 10 * time.Minute
 	// mostPatience is the longest that a volume is left alone which cannot be
 	// moved.
@@ -79,9 +78,6 @@ type Config struct {
 	// been expired before it is deleted; DefaultRotation and DefaultExpiry if
 	// zero.
 	Rotation, Expiry time.Duration
-	// Worth is which part of the active root's bytes must be garbage for a
-	// rotation to be worth its while; DefaultWorth if zero, none if negative.
-	Worth float64
 	// Every is how often is looked for what is due; 10 minutes if zero.
 	Every time.Duration
 	Log   *slog.Logger
@@ -101,12 +97,6 @@ func (c *Config) fill() error {
 		if *d < 0 {
 			problems = append(problems, fmt.Errorf("garbage: config: a period of %v", *d))
 		}
-	}
-	if c.Worth == 0 {
-		c.Worth = DefaultWorth
-	}
-	if c.Worth > 1 {
-		problems = append(problems, fmt.Errorf("garbage: config: %v of a root cannot be garbage", c.Worth))
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -6,11 +6,15 @@ import (
 )
 
 // rotateIfDue begins a new root if the active one has been written to for long
-// enough and a rotation is worth its while, which is to copy all that is live.
+// enough and, unless somebody asks for it, a rotation is worth its while, which
+// is to copy all that is live.
 func (s *Service) rotateIfDue(ctx context.Context, o Options) error {
 	now, active := s.cfg.Now(), s.now().active()
-	if !o.Rotate {
-		if now.Sub(active.Since) < s.cfg.Rotation || now.Sub(s.looked) < s.cfg.Rotation/looksPerRotation {
+	if !o.Rotate && now.Sub(active.Since) < s.cfg.Rotation {
+		return nil
+	}
+	if o.patient {
+		if now.Sub(s.looked) < s.cfg.Rotation/looksPerRotation {
 			return nil
 		}
 		worth, err := s.worth(ctx, active)
@@ -29,12 +33,12 @@ func (s *Service) rotateIfDue(ctx context.Context, o Options) error {
 // over, whether there is garbage in it: with seven days, daily.
 const looksPerRotation = 7
 
+// worthwhile is which part of a root must be garbage.
+const worthwhile = 0.1
+
 // worth says whether enough of a root is garbage. It is an estimate: the chunks
 // of builds that have not ended count as garbage.
 func (s *Service) worth(ctx context.Context, root Root) (bool, error) {
-	if s.cfg.Worth < 0 {
-		return true, nil
-	}
 	named, err := s.volumes.Names(ctx, root.ID)
 	if err != nil {
 		return false, err
@@ -49,7 +53,7 @@ func (s *Service) worth(ctx context.Context, root Root) (bool, error) {
 			live += info.Size
 		}
 	}
-	worth := float64(all-live) >= s.cfg.Worth*float64(all) && all > live
+	worth := float64(all-live) >= worthwhile*float64(all) && all > live
 	s.cfg.Log.LogAttrs(ctx, slog.LevelDebug, "garbage: looked for garbage in the active root",
 		slog.Int64("bytes", all), slog.Int64("garbage", all-live), slog.Bool("rotating", worth))
 	return worth, nil
