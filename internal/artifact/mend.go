@@ -90,12 +90,7 @@ func (s *Service) remake(ctx context.Context, object string, m *volume.Manifest,
 	if !ok {
 		return false, stats, fmt.Errorf("artifact: mend %s: it is no account's", object)
 	}
-	select {
-	case s.builds <- struct{}{}:
-		defer func() { <-s.builds }()
-	case <-ctx.Done():
-		return false, stats, context.Cause(ctx)
-	}
+	// Beside the builds that are under way, as moves are: one at a time.
 	stats, err = s.flattenAndStore(ctx, job{Ref{Account: account, Object: object}, deleted, new(progress)})
 	if err != nil {
 		return false, stats, fmt.Errorf("artifact: mend %s: %w", object, err)

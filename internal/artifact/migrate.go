@@ -39,6 +39,34 @@ func (s *Service) Placed(ctx context.Context) ([]Placed, error) {
 	return placed, nil
 }
 
+// Names returns the chunks of a root that volumes are made of, but for volumes
+// that are deleted or made meanwhile.
+func (s *Service) Names(ctx context.Context, root chunk.Root) (map[chunk.Name]struct{}, error) {
+	objects, err := s.Objects(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[chunk.Name]struct{})
+	for _, object := range objects {
+		m, _, err := s.manifest(ctx, object)
+		if isMissing(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if m.Root != root {
+			continue
+		}
+		for _, e := range m.Entries {
+			if !e.Zero {
+				names[e.Name] = struct{}{}
+			}
+		}
+	}
+	return names, nil
+}
+
 // Migrate builds a volume anew in the active root, from its own chunks, and
 // says whether it has moved and what that has stored. A volume that is there
 // already, or is deleted meanwhile, does not move. The root that it is in must

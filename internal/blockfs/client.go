@@ -434,11 +434,11 @@ func (c *Client) call(ctx context.Context, op string, args, result any) error {
 // whose spec was good.
 func (c *Client) Open(ctx context.Context, volume string, spec json.RawMessage) (*Lease, error) {
 	args := openArgs{Volume: volume, Owner: c.cfg.Owner, Spec: spec}
+	if ctx.Err() != nil { // an answer that comes at once would be taken
+		return nil, fmt.Errorf("blockfs: open volume: %w", context.Cause(ctx))
+	}
 	var err error
 	for range retries {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx) // nothing is opened for who has left
-		}
 		var l *link
 		if l, err = c.current(ctx, nil); err != nil {
 			return nil, err

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"hearth/internal/artifact"
 	"hearth/internal/awserr"
@@ -15,6 +14,7 @@ import (
 	"hearth/internal/control"
 	"hearth/internal/function"
 	"hearth/internal/garbage"
+	"hearth/internal/rootdir"
 	"hearth/internal/volumefs"
 	"hearth/internal/worker"
 )
@@ -173,7 +173,7 @@ type preparer struct{ h *Hearth }
 // Prepare implements control.Preparer.
 func (p preparer) Prepare(ctx context.Context, r *function.Record, cfg *function.Config) error {
 	err := p.h.worker.Prepare(ctx, r.Account, cfg)
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if rootdir.IsFull(err) {
 		return fmt.Errorf("%w: %w", &control.PrepareError{Code: "InternalError", Reason: fullReason}, err)
 	}
 	refused, ok := errors.AsType[*artifact.RefusedError](err)

@@ -19,6 +19,10 @@ type Options struct {
 	// GoOn takes back all alarms first. The roots that they are of have to be
 	// expired as long again before they are deleted.
 	GoOn bool `json:"GoOn,omitempty"`
+
+	// patient is of cycles that nobody has asked for: no root is begun for next to
+	// no garbage, and volumes that could not be moved are left alone for a while.
+	patient bool
 }
 
 // Report says what a cycle has done.
@@ -29,7 +33,8 @@ type Report struct {
 	// deleted before an operator goes on.
 	Alarms []chunk.Root
 	Done
-	// Unmoved are the volumes that could not be moved.
+	// Unmoved are the volumes that could not be moved, or are left alone since
+	// they could not.
 	Unmoved int
 }
 
@@ -39,6 +44,8 @@ type Done struct {
 	// MovedBytes what that has stored.
 	Moved      int
 	MovedBytes int64
+	// Mended is how many volumes were made anew because their chunks were gone.
+	Mended int
 	// Deleted is how many roots were deleted, Chunks and Bytes what was freed.
 	Deleted int
 	Chunks  int
@@ -101,6 +108,7 @@ func (t *Totals) add(r *Report, err error) {
 		t.Alarmed++
 	}
 	t.Moved += r.Moved
+	t.Mended += r.Mended
 	t.MovedBytes += r.MovedBytes
 	t.Deleted += r.Deleted
 	t.Chunks += r.Chunks
@@ -123,15 +131,16 @@ func (s *Service) cycle(ctx context.Context, o Options, r *Report) error {
 			return err
 		}
 	}
-	if o.Rotate || s.cfg.Now().Sub(s.now().active().Since) >= s.cfg.Rotation {
-		if err := s.change(ctx, func(r *record) error { return r.rotate(s.cfg.Now()) }); err != nil {
-			return err
-		}
+	if err := s.mend(ctx, r); err != nil {
+		return err
+	}
+	if err := s.rotateIfDue(ctx, o); err != nil {
+		return err
 	}
 	if len(s.now().Roots) == 1 {
 		return nil // all volumes are where they belong
 	}
-	if err := s.migrate(ctx, r); err != nil {
+	if err := s.migrate(ctx, o, r); err != nil {
 		return err
 	}
 	if err := s.expire(ctx); err != nil {
@@ -173,14 +182,19 @@ func (s *Service) goOn(ctx context.Context) error {
 }
 
 // migrate moves all volumes that are elsewhere than in the active root.
-func (s *Service) migrate(ctx context.Context, r *Report) error {
+func (s *Service) migrate(ctx context.Context, o Options, r *Report) error {
 	placed, err := s.volumes.Placed(ctx)
 	if err != nil {
 		return err
 	}
 	active := s.now().active().ID
+	s.patience.forget(placed)
 	for _, p := range placed {
 		if p.Root == active {
+			continue
+		}
+		if o.patient && s.patience.spared(p.Object, s.cfg.Now()) {
+			r.Unmoved++
 			continue
 		}
 		moved, stats, err := s.volumes.Migrate(ctx, p.Object)
@@ -190,12 +204,14 @@ func (s *Service) migrate(ctx context.Context, r *Report) error {
 		r.MovedBytes += stats.StoredBytes
 		if moved {
 			r.Moved++
+			delete(s.patience.stuck, p.Object)
 		}
 		if errors.Is(err, origin.ErrFull) {
 			return fmt.Errorf("garbage: volumes are copied before they are freed: %w", err)
 		}
 		if err != nil {
 			r.Unmoved++
+			s.patience.failed(p.Object, s.cfg.Now())
 			s.cfg.Log.LogAttrs(ctx, slog.LevelError, "garbage: a volume cannot be moved and keeps its root from being deleted",
 				slog.String("object", p.Object), slog.String("root", p.Root.String()), slog.Any("error", err))
 		}

@@ -23,8 +23,11 @@
 //  5. A manifest that was deleted does not come back because its volume moves.
 //  6. One cycle runs at a time.
 //
-// Failure modes: a volume that cannot be read stays where it is, and keeps its
-// root from expiring; a manifest that cannot be read keeps all roots, as nobody
+// It mends as well: volumes of which reads have failed, and whose chunks are gone,
+// are made anew from their archives, in the active root.
+//
+// Failure modes: a volume that cannot be read, nor made anew, stays where it is,
+// keeps its root from expiring, and is tried less and less often; a manifest that cannot be read keeps all roots, as nobody
 // knows which it names. When the store is full, volumes do not move and nothing
 // expires. When etcd is away, builds go on in the active root and cycles fail.
 //

@@ -94,6 +94,8 @@ func forever() *life { return &life{steps: -1} }
 type readers struct {
 	mu    sync.Mutex
 	count map[chunk.Root]int
+	// failing are the objects of which reads have failed.
+	failing []string
 }
 
 func newReaders() *readers { return &readers{count: make(map[chunk.Root]int)} }
@@ -111,3 +113,17 @@ func (r *readers) Reading(root chunk.Root) bool {
 }
 
 func (*readers) Leave() error { return nil }
+
+func (r *readers) fail(object string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failing = append(r.failing, object)
+}
+
+func (r *readers) Unreadable(context.Context) ([]string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	failing := r.failing
+	r.failing = nil
+	return failing, nil
+}

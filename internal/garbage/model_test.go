@@ -2,8 +2,10 @@ package garbage_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"testing"
@@ -41,8 +43,11 @@ type world struct {
 	// chunks are the objects whose volumes' chunks are in a root.
 	chunks    map[chunk.Root]map[string]bool
 	manifests map[string]chunk.Root
-	// broken volumes cannot be moved.
+	// broken volumes cannot be moved, and tries counts how often it was tried.
 	broken map[string]bool
+	tries  int
+	// rotten volumes have chunks that are gone.
+	rotten map[string]bool
 
 	// calmSince is since when a root has been expired without an alarm.
 	calmSince map[chunk.Root]time.Time
@@ -65,7 +70,7 @@ type building struct {
 func newWorld() *world {
 	w := &world{
 		clock: newClock(), life: forever(), places: make(map[chunk.Root]place), chunks: make(map[chunk.Root]map[string]bool),
-		manifests: make(map[string]chunk.Root), broken: make(map[string]bool),
+		manifests: make(map[string]chunk.Root), broken: make(map[string]bool), rotten: make(map[string]bool),
 		calmSince: make(map[chunk.Root]time.Time), deleted: make(map[chunk.Root]bool),
 	}
 	w.store = &memStore{life: func() *life { return w.life }}
@@ -81,7 +86,7 @@ func (w *world) start(ctx context.Context) error {
 	w.readers, w.opened, w.builds = newReaders(), nil, make(map[string]building)
 	s, err := garbage.Open(ctx, garbage.Config{
 		Store: w.store, Chunks: w, Rotation: rotation, Expiry: expiry, Now: w.clock.Now,
-		Every: 1000 * time.Hour, // the model says when
+		Every: 10 * time.Minute, // by another clock: the model says when
 	})
 	if err != nil {
 		return err
@@ -196,6 +201,7 @@ func (w *world) Migrate(ctx context.Context, object string) (bool, volume.Stats,
 	}
 	defer end()
 	from := w.manifests[object]
+	w.tries++
 	if w.broken[object] {
 		return false, volume.Stats{}, errBroken
 	}
@@ -203,11 +209,60 @@ func (w *world) Migrate(ctx context.Context, object string) (bool, volume.Stats,
 		w.failf("%v", err)
 		return false, volume.Stats{}, err
 	}
-	if err := w.life.step(func() { w.put(object, root) }); err != nil {
-		return false, volume.Stats{}, err
-	}
-	err = w.life.step(func() { w.manifests[object] = root })
+	err = w.make(object, root) // of what it is made of, or of its archive if it is rotten
 	return err == nil, volume.Stats{}, err
+}
+
+// make builds an object's volume in a root.
+func (w *world) make(object string, root chunk.Root) error {
+	if err := w.life.step(func() { w.put(object, root) }); err != nil {
+		return err
+	}
+	return w.life.step(func() {
+		w.manifests[object] = root
+		delete(w.rotten, object)
+	})
+}
+
+// Mend implements garbage.Volumes.
+func (w *world) Mend(ctx context.Context, object string) (int, error) {
+	root, end, err := w.service.Begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer end()
+	if _, ok := w.manifests[object]; !ok || !w.rotten[object] {
+		return 0, nil
+	}
+	if w.broken[object] {
+		return 0, errBroken // it has no archive
+	}
+	return 1, w.make(object, root)
+}
+
+// nameOf is the one chunk of an object's volume.
+func nameOf(object string) chunk.Name { return sha256.Sum256([]byte(object)) }
+
+// Names implements garbage.Volumes.
+func (w *world) Names(_ context.Context, root chunk.Root) (map[chunk.Name]struct{}, error) {
+	names := make(map[chunk.Name]struct{})
+	for object, in := range w.manifests {
+		if in == root {
+			names[nameOf(object)] = struct{}{}
+		}
+	}
+	return names, nil
+}
+
+// Chunks implements garbage.Chunks.
+func (w *world) Chunks(_ context.Context, root chunk.Root) iter.Seq2[origin.Info, error] {
+	return func(yield func(origin.Info, error) bool) {
+		for object := range w.chunks[root] {
+			if !yield(origin.Info{Name: nameOf(object), Size: 100}, nil) {
+				return
+			}
+		}
+	}
 }
 
 // die ends a life.
@@ -260,8 +315,7 @@ func TestModel(t *testing.T) {
 		}
 		manifests := func() []string { return slices.Sorted(maps.Keys(w.manifests)) }
 		builds := func() []string { return slices.Sorted(maps.Keys(w.builds)) }
-		collect := func(o garbage.Options) {
-			_, err := w.service.Collect(ctx, o)
+		lived := func(err error) {
 			if err != nil && !errors.Is(err, errDead) {
 				t.Fatal(err)
 			}
@@ -271,6 +325,10 @@ func TestModel(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+		}
+		collect := func(o garbage.Options) {
+			_, err := w.service.Collect(ctx, o)
+			lived(err)
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"build": func(t *rapid.T) {
@@ -294,14 +352,19 @@ func TestModel(t *testing.T) {
 				w.builds[object].end()
 				delete(w.builds, object)
 			},
-			"delete":     func(t *rapid.T) { delete(w.manifests, pick(t, manifests())) },
-			"break":      func(t *rapid.T) { w.broken[pick(t, manifests())] = true },
-			"mend":       func(*rapid.T) { clear(w.broken) },
-			"open":       func(t *rapid.T) { w.open(pick(t, manifests())) },
-			"close all":  func(*rapid.T) { w.closeAll() },
-			"wait":       func(t *rapid.T) { w.clock.forward(time.Duration(rapid.IntRange(1, 36).Draw(t, "hours")) * time.Hour) },
-			"wait long":  func(*rapid.T) { w.clock.forward(rotation) },
-			"collect":    func(*rapid.T) { collect(garbage.Options{}) },
+			"delete":    func(t *rapid.T) { delete(w.manifests, pick(t, manifests())) },
+			"break":     func(t *rapid.T) { w.broken[pick(t, manifests())] = true },
+			"mend":      func(*rapid.T) { clear(w.broken) },
+			"rot":       func(t *rapid.T) { w.rot(pick(t, manifests())) },
+			"open":      func(t *rapid.T) { w.open(pick(t, manifests())) },
+			"close all": func(*rapid.T) { w.closeAll() },
+			"wait":      func(t *rapid.T) { w.clock.forward(time.Duration(rapid.IntRange(1, 36).Draw(t, "hours")) * time.Hour) },
+			"wait long": func(*rapid.T) { w.clock.forward(rotation) },
+			"collect":   func(*rapid.T) { collect(garbage.Options{}) },
+			"tick": func(*rapid.T) {
+				_, err := w.service.Tick(ctx)
+				lived(err)
+			},
 			"collect ++": func(*rapid.T) { collect(garbage.Options{Rotate: true}) },
 			"go on":      func(*rapid.T) { collect(garbage.Options{GoOn: true}) },
 			"stray read": func(t *rapid.T) {
@@ -320,6 +383,12 @@ func TestModel(t *testing.T) {
 		})
 		w.drain(t, collect)
 	})
+}
+
+// rot has chunks of a volume go, which a reader notices.
+func (w *world) rot(object string) {
+	w.rotten[object] = true
+	w.readers.fail(object)
 }
 
 func (w *world) open(object string) {

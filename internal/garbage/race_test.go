@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -93,6 +94,7 @@ func newStage(t *testing.T) *stage {
 	}
 	s.artifacts = artifact.New(artifact.Config{
 		Objects: s.objects, Chunks: s.chunks, Keys: s, Salt: chunk.Salt{Epoch: 1}, Roots: s.service, TempDir: t.TempDir(),
+		Log: slog.New(slog.NewTextHandler(complaints{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	s.service.Start(s, s.readers)
 	t.Cleanup(func() {
@@ -103,6 +105,15 @@ func newStage(t *testing.T) *stage {
 		}
 	})
 	return s
+}
+
+// complaints fail the test: what the collector has broken must not be mended
+// before anybody sees it.
+type complaints struct{ t *testing.T }
+
+func (c complaints) Write(line []byte) (int, error) {
+	c.t.Errorf("%s", line)
+	return len(line), nil
 }
 
 // unsynced is a disk without syncs: there are no power cuts here, and a sync
@@ -146,6 +157,16 @@ func (s *stage) Migrate(ctx context.Context, object string) (bool, volume.Stats,
 		return false, volume.Stats{}, errBroken
 	}
 	return s.artifacts.Migrate(ctx, object)
+}
+
+// Mend implements garbage.Volumes.
+func (s *stage) Mend(ctx context.Context, object string) (int, error) {
+	return s.artifacts.Mend(ctx, object)
+}
+
+// Names implements garbage.Volumes.
+func (s *stage) Names(ctx context.Context, root chunk.Root) (map[chunk.Name]struct{}, error) {
+	return s.artifacts.Names(ctx, root)
 }
 
 func (s *stage) collect() *garbage.Report {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"sync"
 	"time"
@@ -28,6 +29,8 @@ type Chunks interface {
 	Calm(ctx context.Context, root chunk.Root) error
 	// DeleteExpired deletes a root, never one with an alarm. It may be repeated.
 	DeleteExpired(ctx context.Context, root chunk.Root) (origin.Freed, error)
+	// Chunks lists the chunks of a root. It ends after an error.
+	Chunks(ctx context.Context, root chunk.Root) iter.Seq2[origin.Info, error]
 }
 
 // Volumes are those that chunks are kept for. artifact.Service has them.
@@ -37,6 +40,11 @@ type Volumes interface {
 	Placed(ctx context.Context) ([]artifact.Placed, error)
 	// Migrate moves a volume to the active root, and says whether it did.
 	Migrate(ctx context.Context, object string) (moved bool, stats volume.Stats, err error)
+	// Mend makes a volume anew some of whose chunks are gone, and says how many
+	// they were.
+	Mend(ctx context.Context, object string) (damaged int, err error)
+	// Names returns the chunks of a root that volumes are made of.
+	Names(ctx context.Context, root chunk.Root) (map[chunk.Name]struct{}, error)
 }
 
 // Readers know what is open. volumefs.Host does.
@@ -47,6 +55,9 @@ type Readers interface {
 	// Leave has volumes closed that are open for later use only. From now on
 	// volumes are opened as they are found, also those that are open already.
 	Leave() error
+	// Unreadable lists the objects of open volumes of which reads have failed
+	// since it was asked last.
+	Unreadable(ctx context.Context) ([]string, error)
 }
 
 // Defaults of Config.
@@ -54,6 +65,9 @@ const (
 	DefaultRotation = 7 * 24 * time.Hour
 	DefaultExpiry   = 24 * time.Hour
 	defaultEvery    = 10 * time.Minute
+	// mostPatience is the longest that a volume is left alone which cannot be
+	// moved.
+	mostPatience = 24 * time.Hour
 )
 
 // Config is what the service needs.
@@ -110,6 +124,10 @@ type Service struct {
 	// adopted says that the store's roots are known; only Open and who has the
 	// turn use it.
 	adopted bool
+	// Of the cycle that has the turn: when it was last looked whether a rotation
+	// is worth its while, and what could not be moved.
+	looked   time.Time
+	patience patience
 
 	mu       sync.Mutex
 	record   *record
@@ -134,6 +152,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, turn: make(chan struct{}, 1), builds: make(map[chunk.Root]int)}
+	s.patience = patience{first: 2 * cfg.Every, most: mostPatience, stuck: make(map[string]*stuck)}
 	if err := s.load(ctx); err != nil {
 		return nil, err
 	}
@@ -256,7 +275,7 @@ func (s *Service) run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if _, err := s.Collect(ctx, Options{}); err != nil && ctx.Err() == nil {
+		if _, err := s.Collect(ctx, Options{patient: true}); err != nil && ctx.Err() == nil {
 			s.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "garbage: a cycle failed, it is tried again later", slog.Any("error", err))
 		}
 	}

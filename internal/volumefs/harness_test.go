@@ -214,22 +214,25 @@ func (b *bench) put(t testing.TB, object string, size int) (content []byte) {
 	t.Helper()
 	content = make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte([]byte(object + "................................")[:32])).Read(content)
+	if err := b.objects.Put(t.Context(), object, bytes.NewReader(archive(t, content))); err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+// archive is of one file.
+func archive(t testing.TB, content []byte) []byte {
+	t.Helper()
 	var packed bytes.Buffer
 	z := zip.NewWriter(&packed)
 	w, err := z.CreateHeader(&zip.FileHeader{Name: "file", Method: zip.Store})
 	if err == nil {
 		_, err = w.Write(content)
 	}
-	if err == nil {
-		err = z.Close()
-	}
-	if err == nil {
-		err = b.objects.Put(t.Context(), object, &packed)
-	}
-	if err != nil {
+	if err := errors.Join(err, z.Close()); err != nil {
 		t.Fatal(err)
 	}
-	return content
+	return packed.Bytes()
 }
 
 func (b *bench) open(t *testing.T, object string) *volumefs.Volume {

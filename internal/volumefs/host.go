@@ -34,6 +34,15 @@ type Host struct {
 	mu sync.Mutex
 	// reading counts, for each root, the volumes that are open.
 	reading map[chunk.Root]int
+	// shown are the volumes that blockfs shows, by their ids.
+	shown map[string]*shown
+}
+
+// shown is what is known of a volume that is open: of which objects it is, and
+// how many of its reads had failed when that was last looked at.
+type shown struct {
+	objects map[string]int // how often it is open as each
+	failed  int64
 }
 
 // manifestPrefix begins the names of the files by which blockfs is given
@@ -52,7 +61,7 @@ func NewHost(finder Finder, client *blockfs.Client, dir string, log *slog.Logger
 			return nil, fmt.Errorf("volumefs: %w", err)
 		}
 	}
-	return &Host{finder: finder, client: client, dir: dir, log: log, reading: make(map[chunk.Root]int)}, nil
+	return &Host{finder: finder, client: client, dir: dir, log: log, reading: make(map[chunk.Root]int), shown: make(map[string]*shown)}, nil
 }
 
 // Volume is a volume that is open on this machine.
@@ -92,6 +101,7 @@ func (h *Host) Open(ctx context.Context, ref artifact.Ref) (_ *Volume, err error
 	if v.lease, err = h.client.Open(ctx, v.id, s); err != nil {
 		return nil, err
 	}
+	h.show(v)
 	h.prefetch(ctx, v, found.Profile)
 	return v, nil
 }
@@ -199,6 +209,9 @@ func (v *Volume) record(ctx context.Context) error {
 // It may be repeated.
 func (v *Volume) Release(ctx context.Context) error {
 	err := v.lease.Release(ctx)
-	v.release.Do(v.letGo)
+	v.release.Do(func() {
+		v.host.hide(v)
+		v.letGo()
+	})
 	return err
 }

@@ -3,6 +3,7 @@ package origin
 import (
 	"context"
 	"errors"
+	"iter"
 	"net/url"
 	"path"
 	"strings"
@@ -27,6 +28,7 @@ type Origin interface {
 
 // roots is what whoever collects garbage needs.
 type roots interface {
+	Chunks(ctx context.Context, root chunk.Root) iter.Seq2[Info, error]
 	Roots(ctx context.Context) ([]chunk.Root, error)
 	Expired(ctx context.Context) ([]chunk.Root, error)
 	Alarms(ctx context.Context) ([]chunk.Root, error)
