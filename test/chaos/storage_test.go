@@ -217,7 +217,7 @@ func TestKillInTheMiddleOfBuilds(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := noRetry(h)
-	old := createNumbered(t, client, 4)
+	old := createNumbered(t, client, 10) // 50 cold starts
 	starts := start(t, client, old)
 	var created [10]atomic.Bool
 	var done atomic.Int32
