@@ -49,9 +49,7 @@ var errDeleted = errors.New("artifact: deleted while its volume was built")
 func (s *Service) build(ctx context.Context, ref Ref) error {
 	m := s.mark(ref.Object)
 	defer s.unmark(ref.Object)
-	m.Lock()
-	deletedBefore := m.deleted
-	m.Unlock()
+	deletedBefore := m.deletions()
 	p := new(progress)
 	m.building.Store(p)
 	defer m.building.Store(nil)

@@ -17,9 +17,9 @@
 // *RefusedError that its owner is to see; a store that fails is an error, and
 // the next who wants the volume builds it. A process that dies in a build leaves
 // chunks that no manifest names, which are garbage. A volume whose chunks are gone
-// is made anew from its archive by Mend and Migrate, if it has one. A damaged manifest of an
-// archive is made anew; an image's, and one that is refused, is an error that
-// says what to do.
+// is made anew from its archive by Mend and Migrate, if it has one. A damaged
+// manifest of an archive is made anew; an image's, and one that is refused, is an
+// error that says what to do.
 //
 // Design: docs/volumes.md.
 package artifact

@@ -17,6 +17,13 @@ type mark struct {
 	building atomic.Pointer[progress]
 }
 
+// deletions is how often the object was deleted.
+func (m *mark) deletions() int {
+	m.Lock()
+	defer m.Unlock()
+	return m.deleted
+}
+
 // mark returns an object's mark, to be given back by unmark.
 func (s *Service) mark(object string) *mark {
 	s.mu.Lock()

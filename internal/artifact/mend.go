@@ -17,8 +17,8 @@ import (
 // that has no archive cannot be mended. One that is deleted meanwhile does not
 // come back. The root that it is in must not be deleted before Mend returns.
 func (s *Service) Mend(ctx context.Context, object string) (damaged int, err error) {
-	deleted, unmark := s.deletions(object)
-	defer unmark()
+	deleted := s.mark(object).deletions()
+	defer s.unmark(object)
 	m, _, err := s.manifest(ctx, object)
 	if isMissing(err) {
 		return 0, nil
@@ -42,26 +42,13 @@ func (s *Service) Mend(ctx context.Context, object string) (damaged int, err err
 	return damaged, err
 }
 
-// deletions returns how often an object was deleted as long as its mark is kept,
-// which is until unmark.
-func (s *Service) deletions(object string) (n int, unmark func()) {
-	m := s.mark(object)
-	m.Lock()
-	defer m.Unlock()
-	return m.deleted, func() { s.unmark(object) }
-}
-
 // damaged counts the chunks that the store does not have as they were. Copies
 // that have rotted are set aside, so that a build stores the chunk again.
 func (s *Service) damaged(ctx context.Context, m *volume.Manifest) (n int, err error) {
-	for _, e := range m.Entries {
-		if e.Zero {
-			continue
-		}
-		ref := chunk.Ref{Root: m.Root, Name: e.Name}
+	for ref := range m.Refs() {
 		b, err := s.cfg.Chunks.ReadChunk(ctx, ref)
 		if err == nil {
-			err = chunk.Check(e.Name, b)
+			err = chunk.Check(ref.Name, b)
 		}
 		switch {
 		case err == nil:

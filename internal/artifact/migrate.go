@@ -20,51 +20,44 @@ type Placed struct {
 
 // Placed lists all volumes. One that is made meanwhile may be missing. A
 // manifest that cannot be read is an error: it may name chunks of any root.
-func (s *Service) Placed(ctx context.Context) ([]Placed, error) {
-	objects, err := s.Objects(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	placed := make([]Placed, 0, len(objects))
-	for _, object := range objects {
-		m, _, err := s.manifest(ctx, object)
-		if isMissing(err) {
-			continue // deleted meanwhile, or not made yet
-		}
-		if err != nil {
-			return nil, err
-		}
-		placed = append(placed, Placed{object, m.Root})
-	}
-	return placed, nil
+func (s *Service) Placed(ctx context.Context) (placed []Placed, err error) {
+	err = s.eachManifest(ctx, func(object string, m *volume.Manifest) { placed = append(placed, Placed{object, m.Root}) })
+	return placed, err
 }
 
 // Names returns the chunks of a root that volumes are made of, but for volumes
 // that are deleted or made meanwhile.
 func (s *Service) Names(ctx context.Context, root chunk.Root) (map[chunk.Name]struct{}, error) {
+	names := make(map[chunk.Name]struct{})
+	err := s.eachManifest(ctx, func(_ string, m *volume.Manifest) {
+		if m.Root != root {
+			return
+		}
+		for ref := range m.Refs() {
+			names[ref.Name] = struct{}{}
+		}
+	})
+	return names, err
+}
+
+// eachManifest calls do with all volumes, but for those that are deleted
+// meanwhile, or not made yet.
+func (s *Service) eachManifest(ctx context.Context, do func(object string, m *volume.Manifest)) error {
 	objects, err := s.Objects(ctx, "")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	names := make(map[chunk.Name]struct{})
 	for _, object := range objects {
 		m, _, err := s.manifest(ctx, object)
 		if isMissing(err) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if m.Root != root {
-			continue
-		}
-		for _, e := range m.Entries {
-			if !e.Zero {
-				names[e.Name] = struct{}{}
-			}
-		}
+		do(object, m)
 	}
-	return names, nil
+	return nil
 }
 
 // Migrate builds a volume anew in the active root, from its own chunks, and
@@ -78,8 +71,8 @@ func (s *Service) Migrate(ctx context.Context, object string) (moved bool, stats
 		return false, stats, err
 	}
 	defer end()
-	deleted, unmark := s.deletions(object)
-	defer unmark()
+	deleted := s.mark(object).deletions()
+	defer s.unmark(object)
 	from, before, err := s.manifest(ctx, object)
 	if isMissing(err) || err == nil && from.Root == root {
 		return false, stats, nil

@@ -34,15 +34,9 @@ func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/(1<<20
 type progress struct{ packed, read, size, done, stored atomic.Int64 }
 
 // note is volume.Params.Progress.
-func (p *progress) note(done, stored int64) {
-	rise(&p.done, done)
-	rise(&p.stored, stored)
-}
-
-// rise sets a value that only grows, whoever comes first.
-func rise(to *atomic.Int64, n int64) {
-	for was := to.Load(); was < n && !to.CompareAndSwap(was, n); was = to.Load() {
-	}
+func (p *progress) note(done, stored int) {
+	p.done.Add(int64(done))
+	p.stored.Add(int64(stored))
 }
 
 // Progress says how far the build of an object's volume is, if it is being

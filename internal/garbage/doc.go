@@ -27,8 +27,8 @@
 // are made anew from their archives, in the active root.
 //
 // Failure modes: a volume that cannot be read, nor made anew, stays where it is,
-// keeps its root from expiring, and is tried less and less often; a manifest that cannot be read keeps all roots, as nobody
-// knows which it names. When the store is full, volumes do not move and nothing
+// keeps its root from expiring, and is tried less and less often; a manifest that
+// cannot be read keeps all roots, as nobody knows which it names. When the store is full, volumes do not move and nothing
 // expires. When etcd is away, builds go on in the active root and cycles fail.
 //
 // Only the process that builds volumes collects: what it builds and has open is

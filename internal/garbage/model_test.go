@@ -133,24 +133,24 @@ func (w *world) roots(of ...place) []chunk.Root {
 	return found
 }
 
-// Roots implements garbage.Chunks.
+// Roots implements origin.Roots.
 func (w *world) Roots(context.Context) ([]chunk.Root, error) { return w.roots(live), nil }
 
-// Expired implements garbage.Chunks.
+// Expired implements origin.Roots.
 func (w *world) Expired(context.Context) ([]chunk.Root, error) { return w.roots(expired, alarmed), nil }
 
-// Alarms implements garbage.Chunks.
+// Alarms implements origin.Roots.
 func (w *world) Alarms(context.Context) ([]chunk.Root, error) { return w.roots(alarmed), nil }
 
-// Expire implements garbage.Chunks.
+// Expire implements origin.Roots.
 func (w *world) Expire(_ context.Context, root chunk.Root) error { return w.move(root, live, expired) }
 
-// Raise implements garbage.Chunks.
+// Raise implements origin.Roots.
 func (w *world) Raise(_ context.Context, root chunk.Root) error {
 	return w.move(root, expired, alarmed)
 }
 
-// Calm implements garbage.Chunks.
+// Calm implements origin.Roots.
 func (w *world) Calm(_ context.Context, root chunk.Root) error { return w.move(root, alarmed, expired) }
 
 func (w *world) move(root chunk.Root, from, to place) error {
@@ -162,7 +162,7 @@ func (w *world) move(root chunk.Root, from, to place) error {
 	})
 }
 
-// DeleteExpired implements garbage.Chunks.
+// DeleteExpired implements origin.Roots.
 func (w *world) DeleteExpired(_ context.Context, root chunk.Root) (origin.Freed, error) {
 	p, ok := w.places[root]
 	if ok && p != expired {
@@ -254,7 +254,7 @@ func (w *world) Names(_ context.Context, root chunk.Root) (map[chunk.Name]struct
 	return names, nil
 }
 
-// Chunks implements garbage.Chunks.
+// Chunks implements origin.Roots.
 func (w *world) Chunks(_ context.Context, root chunk.Root) iter.Seq2[origin.Info, error] {
 	return func(yield func(origin.Info, error) bool) {
 		for object := range w.chunks[root] {

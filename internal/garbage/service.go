@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"sync"
 	"time"
@@ -14,24 +13,6 @@ import (
 	"hearth/internal/chunkstore/origin"
 	"hearth/internal/volume"
 )
-
-// Chunks is the store whose roots are collected: an origin.Origin.
-type Chunks interface {
-	// Roots lists the roots that have not expired, Expired those that have, and
-	// Alarms those of them that were read since.
-	Roots(ctx context.Context) ([]chunk.Root, error)
-	Expired(ctx context.Context) ([]chunk.Root, error)
-	Alarms(ctx context.Context) ([]chunk.Root, error)
-	// Expire has reads of a root raise the alarm. It may be repeated.
-	Expire(ctx context.Context, root chunk.Root) error
-	// Raise raises the alarm for an expired root, Calm takes it back.
-	Raise(ctx context.Context, root chunk.Root) error
-	Calm(ctx context.Context, root chunk.Root) error
-	// DeleteExpired deletes a root, never one with an alarm. It may be repeated.
-	DeleteExpired(ctx context.Context, root chunk.Root) (origin.Freed, error)
-	// Chunks lists the chunks of a root. It ends after an error.
-	Chunks(ctx context.Context, root chunk.Root) iter.Seq2[origin.Info, error]
-}
 
 // Volumes are those that chunks are kept for. artifact.Service has them.
 type Volumes interface {
@@ -73,7 +54,7 @@ const (
 // Config is what the service needs.
 type Config struct {
 	Store  Store
-	Chunks Chunks
+	Chunks origin.Roots
 	// Claim, which may be nil, makes sure that the chunks are ours. Nothing is
 	// collected before it has succeeded.
 	Claim func(context.Context) error

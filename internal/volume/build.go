@@ -26,9 +26,9 @@ type Params struct {
 	// default; Puts is how many are stored at once, 8 by default. Each holds a
 	// chunk in memory.
 	Sealers, Puts int
-	// Progress, if there is one, is called with the bytes that are done, and how
-	// many of them the store did not have before, by several goroutines.
-	Progress func(done, stored int64)
+	// Progress, if there is one, is called after each chunk with its bytes, and
+	// how many of them the store did not have before, by several goroutines.
+	Progress func(done, stored int)
 }
 
 // Stats tell what was built.
@@ -95,7 +95,7 @@ type build struct {
 	manifest *Manifest
 	keys     *Keys
 
-	next, done, anew          atomic.Int64
+	next                      atomic.Int64
 	zero, stored, storedBytes atomic.Int64
 }
 
@@ -207,10 +207,9 @@ func (b *build) put(ctx context.Context, cancel context.CancelCauseFunc, s seale
 	b.progress(length, stored)
 }
 
-func (b *build) progress(n, stored int) {
-	done, anew := b.done.Add(int64(n)), b.anew.Add(int64(stored))
+func (b *build) progress(done, stored int) {
 	if b.Progress != nil {
-		b.Progress(done, anew)
+		b.Progress(done, stored)
 	}
 }
 

@@ -6,8 +6,6 @@ import (
 	"encoding/xml"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
@@ -35,20 +33,12 @@ func startBucket(t *testing.T) *bucket {
 	t.Helper()
 	server := harness.StartS3(t)
 	server.MakeBucket(t, "chunks")
-	to, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
 	b := &bucket{}
-	proxy := httputil.NewSingleHostReverseProxy(to)
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	b.url = server.Behind(t, func(*http.Request) {
 		if b.away.Load() {
 			panic(http.ErrAbortHandler)
 		}
-		proxy.ServeHTTP(w, r)
-	}))
-	t.Cleanup(front.Close)
-	b.url = front.URL
+	})
 	return b
 }
 
@@ -146,14 +136,9 @@ func (n *zoneNode) kill() {
 // chunkStats is what hearth chunks shows.
 func chunkStats(t *testing.T, h *harness.Instance) *stack.Stats {
 	t.Helper()
-	program, err := harness.Binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.Command(program, "chunks", "--data", h.Data, "-o", "json").Output()
 	s := &stack.Stats{}
-	if err != nil || json.Unmarshal(out, s) != nil {
-		t.Fatalf("hearth chunks: %v\n%s", err, out)
+	if err := json.Unmarshal([]byte(hearth(t, h, "chunks", "-o", "json")), s); err != nil {
+		t.Fatal(err)
 	}
 	return s
 }
@@ -264,9 +249,7 @@ func TestBucketAndZone(t *testing.T) {
 	if len(store.keys(t, first)) != len(all) {
 		t.Fatalf("the bucket has more roots than one: %q", all)
 	}
-	if out, err := exec.Command(program, "gc", "--rotate", "--data", data).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	hearth(t, h, "gc", "--rotate")
 	again(t, client, "app", "1", "") // what runs has the first root open
 	eventually(t, "the first root is deleted", func() bool {
 		collectGarbage(t, h)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -101,14 +100,9 @@ func again(t *testing.T, client *lambda.Client, name, value, before string) {
 
 func collectGarbage(t *testing.T, h *harness.Instance) *garbage.Report {
 	t.Helper()
-	program, err := harness.Binary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.Command(program, "gc", "--data", h.Data, "-o", "json").Output()
 	var r garbage.Report
-	if err != nil || json.Unmarshal(out, &r) != nil || len(r.Roots) == 0 {
-		t.Fatalf("hearth gc: %v\n%s", err, out)
+	if err := json.Unmarshal([]byte(hearth(t, h, "gc", "-o", "json")), &r); err != nil || len(r.Roots) == 0 {
+		t.Fatalf("hearth gc: %v, %+v", err, r)
 	}
 	return &r
 }

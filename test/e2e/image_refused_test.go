@@ -11,8 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/crane"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -56,11 +54,7 @@ func TestHostileImage(t *testing.T) {
 	if image, err = mutate.ConfigFile(image, config); err != nil {
 		t.Fatal(err)
 	}
-	uri := strings.TrimPrefix(h.URL, "http://") + "/hostile:latest"
-	login := crane.WithAuth(&authn.Basic{Username: h.Account.AccessKeyID, Password: h.Account.SecretAccessKey})
-	if err := crane.Push(image, uri, login); err != nil {
-		t.Fatal(err)
-	}
+	uri, _ := pushedTo(t, h, image, "hostile:latest")
 	if _, err := c.CreateFunction(t.Context(), &lambda.CreateFunctionInput{
 		FunctionName: aws.String("hostile"), PackageType: types.PackageTypeImage, Role: aws.String(role),
 		Code: &types.FunctionCode{ImageUri: &uri},

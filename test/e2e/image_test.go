@@ -15,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/smithy-go"
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/crane"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -30,7 +29,12 @@ import (
 // pushed pushes an image to the shared Hearth and returns its URI and digest.
 func pushed(t *testing.T, img v1.Image, repository string) (uri, digest string) {
 	t.Helper()
-	at, err := url.Parse(shared.URL)
+	return pushedTo(t, shared, img, repository)
+}
+
+func pushedTo(t *testing.T, h *harness.Instance, img v1.Image, repository string) (uri, digest string) {
+	t.Helper()
+	at, err := url.Parse(h.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +42,7 @@ func pushed(t *testing.T, img v1.Image, repository string) (uri, digest string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := shared.Credentials().Retrieve(t.Context())
+	keys, err := h.Credentials().Retrieve(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +60,12 @@ func pushed(t *testing.T, img v1.Image, repository string) (uri, digest string) 
 // deployImage makes a function of an image and waits for it.
 func deployImage(t *testing.T, uri string, change ...func(*lambda.CreateFunctionInput)) *function {
 	t.Helper()
-	f := &function{name: nameOf(t), client: client(shared)}
+	return deployImageTo(t, shared, uri, change...)
+}
+
+func deployImageTo(t *testing.T, h *harness.Instance, uri string, change ...func(*lambda.CreateFunctionInput)) *function {
+	t.Helper()
+	f := &function{name: nameOf(t), client: client(h)}
 	in := &lambda.CreateFunctionInput{
 		FunctionName: &f.name, PackageType: types.PackageTypeImage, Code: &types.FunctionCode{ImageUri: &uri},
 		Role: aws.String("arn:aws:iam::000000000000:role/hearth-function"), Timeout: aws.Int32(30), MemorySize: aws.Int32(512),
@@ -325,22 +334,8 @@ func TestImageDeleted(t *testing.T) {
 	h := harness.Run(t, "--pool", "0")
 	mounted := func() int { return strings.Count(strings.Join(harness.Leftovers(h.Data), "\n"), "/worker/code/") }
 	before := mounted()
-	keys, err := h.Credentials().Retrieve(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	uri := strings.TrimPrefix(h.URL, "http://") + "/deleted/app:v1"
-	login := crane.WithAuth(&authn.Basic{Username: keys.AccessKeyID, Password: keys.SecretAccessKey})
-	if err := crane.Push(testimage.Go(t), uri, login); err != nil {
-		t.Fatal(err)
-	}
-	f := &function{name: "deleted", client: h.Client()}
-	if _, err := f.client.CreateFunction(t.Context(), &lambda.CreateFunctionInput{
-		FunctionName: &f.name, PackageType: types.PackageTypeImage, Code: &types.FunctionCode{ImageUri: &uri}, Role: aws.String(role),
-	}); err != nil {
-		t.Fatal(err)
-	}
-	f.wantState(t, types.StateActive)
+	uri, _ := pushedTo(t, h, testimage.Go(t), "deleted/app:v1")
+	f := deployImageTo(t, h, uri)
 	f.asks(t, `{}`)
 	if mounted() == before {
 		t.Fatal("no volume is mounted")

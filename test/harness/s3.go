@@ -4,6 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,6 +58,25 @@ func StartS3(t *testing.T) *S3 {
 		t.Fatal("gofakes3 ended before it told its port")
 	}
 	return &S3{URL: "http://127.0.0.1:" + p}
+}
+
+// Behind starts a proxy in front of the server, and returns its URL. see is
+// called with each request first; if it panics with http.ErrAbortHandler the
+// connection is cut.
+func (s *S3) Behind(t *testing.T, see func(*http.Request)) string {
+	t.Helper()
+	to, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		see(r)
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	t.Cleanup(front.Close)
+	return front.URL
 }
 
 // MakeBucket makes a bucket that keeps every version of an object.

@@ -69,7 +69,8 @@ func (c ClientConfig) withDefaults() ClientConfig {
 	return c
 }
 
-func (c ClientConfig) validate() error {
+// Validate checks what a client is made of, and asks no node.
+func (c ClientConfig) Validate() error {
 	var problems []error
 	if c.Timeout < 0 || c.HedgeAfter < 0 || c.Copies < 0 || c.FillBytes < 0 || c.Fillers < 0 || c.HedgeShare > 1 {
 		problems = append(problems, errors.New("a bound is negative, or the share of hedges is above 1"))
@@ -145,7 +146,7 @@ type ClientStats struct {
 
 // NewClient makes a client. It asks no node yet.
 func NewClient(cfg ClientConfig) (*Client, error) {
-	if err := cfg.validate(); err != nil {
+	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()

@@ -68,6 +68,11 @@ func (d *Dir) move(from, to string) error {
 	}
 	// Also when it was not there: a process before this one may have moved it
 	// and not have come to sync that.
+	return d.syncMove(from, to)
+}
+
+// syncMove makes a rename of a root's directory durable.
+func (d *Dir) syncMove(from, to string) error {
 	for _, dir := range []string{path.Dir(to), path.Dir(from)} {
 		if err := d.disk.Sync(dir); err != nil {
 			return err

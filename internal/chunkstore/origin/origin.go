@@ -15,7 +15,7 @@ import (
 // Origin is a Dir or an S3.
 type Origin interface {
 	chunk.Source
-	roots
+	Roots
 	NewBatch() chunk.Batch
 	// Touch says that chunks of a root are in use that a cache had: if the root
 	// has expired, the alarm is raised as by a read. It waits for nothing that
@@ -26,16 +26,22 @@ type Origin interface {
 	Close() error
 }
 
-// roots is what whoever collects garbage needs.
-type roots interface {
-	Chunks(ctx context.Context, root chunk.Root) iter.Seq2[Info, error]
+// Roots is a store whose roots are collected.
+type Roots interface {
+	// Roots lists the roots that have not expired, Expired those that have, and
+	// Alarms those of them that were read since.
 	Roots(ctx context.Context) ([]chunk.Root, error)
 	Expired(ctx context.Context) ([]chunk.Root, error)
 	Alarms(ctx context.Context) ([]chunk.Root, error)
+	// Expire has reads of a root raise the alarm. It may be repeated.
 	Expire(ctx context.Context, root chunk.Root) error
+	// Raise raises the alarm for an expired root, Calm takes it back.
 	Raise(ctx context.Context, root chunk.Root) error
 	Calm(ctx context.Context, root chunk.Root) error
+	// DeleteExpired deletes a root, never one with an alarm. It may be repeated.
 	DeleteExpired(ctx context.Context, root chunk.Root) (Freed, error)
+	// Chunks lists the chunks of a root. It ends after an error.
+	Chunks(ctx context.Context, root chunk.Root) iter.Seq2[Info, error]
 }
 
 var (
@@ -155,6 +161,6 @@ func (d *Dir) Touch(root chunk.Root) {
 	// One that cannot be renamed cannot be deleted either. Most are not there.
 	from, to := path.Join(expiredDir, root.String()), path.Join(alarmDir, root.String())
 	if d.disk.Rename(from, to) == nil {
-		_ = d.move(from, to)
+		_ = d.syncMove(from, to)
 	}
 }

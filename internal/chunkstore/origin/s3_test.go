@@ -8,8 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,21 +44,12 @@ func startS3(t *testing.T) *logged {
 	t.Helper()
 	server := harness.StartS3(t)
 	server.MakeBucket(t, "store")
-	to, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
 	l := &logged{}
-	proxy := httputil.NewSingleHostReverseProxy(to)
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	l.url = server.Behind(t, func(r *http.Request) {
 		l.mu.Lock()
+		defer l.mu.Unlock()
 		l.log = append(l.log, r.Method+" "+r.RequestURI)
-		l.mu.Unlock()
-		proxy.ServeHTTP(w, r)
-	}))
-	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	t.Cleanup(front.Close)
-	l.url = front.URL
+	})
 	return l
 }
 

@@ -52,23 +52,18 @@ func (c *Config) Validate() error {
 		return err
 	}
 	zone, err := c.zone()
-	if zone != nil {
-		zone.Close()
-	}
-	return err
+	return errors.Join(err, zone.Validate())
 }
 
-// zone makes the client of the zone's cache, or none if there is no such cache.
-// It asks no node yet.
-func (c *Config) zone() (*azcache.Client, error) {
+// zone is what the client of the zone's cache is made of. There may be no node.
+func (c *Config) zone() (azcache.ClientConfig, error) {
+	zone := azcache.ClientConfig{Nodes: c.Zone}
 	if len(c.Zone) == 0 {
-		return nil, nil //nolint:nilnil // both are right
+		return zone, nil
 	}
-	key, err := azcache.LoadKey(c.ZoneKey)
-	if err != nil {
-		return nil, err
-	}
-	return azcache.NewClient(azcache.ClientConfig{Nodes: c.Zone, Key: key})
+	var err error
+	zone.Key, err = azcache.LoadKey(c.ZoneKey)
+	return zone, err
 }
 
 // Stack is a source of chunks once it is open.
@@ -121,10 +116,14 @@ func (s *Stack) Open() (err error) {
 	}
 	s.closes = append(s.closes, kept.Close)
 	tiers := chunkstore.Config{Cache: kept.Cache, Origin: source}
-	if s.zone, err = s.cfg.zone(); err != nil {
+	zone, err := s.cfg.zone()
+	if err != nil {
 		return err
 	}
-	if s.zone != nil {
+	if len(zone.Nodes) > 0 {
+		if s.zone, err = azcache.NewClient(zone); err != nil {
+			return err
+		}
 		tiers.Zone = s.zone
 	}
 	s.Tiered, err = chunkstore.New(tiers)
