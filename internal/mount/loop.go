@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +19,11 @@ var ErrNoLoop = errors.New("no loop device is free; unmount unused images, or al
 // loopTries bounds the race for a free device with other processes: between
 // the kernel naming one and our taking it, another may have it.
 const loopTries = 64
+
+// takingLoop is held from the kernel's naming a free device to our taking it.
+// All who take one at once are named the same: of a crowd in this process most
+// would lose each time, and some every time.
+var takingLoop sync.Mutex
 
 // attachLoop binds a loop device to image. The device is open: closing it
 // before something is mounted from it frees the device again.
@@ -53,16 +59,24 @@ func takeLoop(backing *os.File, open, loop int, name string) (*os.File, error) {
 	}
 	defer control.Close()
 	for range loopTries {
-		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
-		if err != nil {
-			return nil, fmt.Errorf("%w (%w)", ErrNoLoop, err)
-		}
-		device, err := configureLoop(n, open, loop, backing, name)
+		device, err := takeNextLoop(control, backing, open, loop, name)
 		if !errors.Is(err, unix.EBUSY) {
 			return device, err
 		}
 	}
 	return nil, ErrNoLoop
+}
+
+// takeNextLoop takes the device that the kernel names. EBUSY says that another
+// process has it by then.
+func takeNextLoop(control, backing *os.File, open, loop int, name string) (*os.File, error) {
+	takingLoop.Lock()
+	defer takingLoop.Unlock()
+	n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+	if err != nil {
+		return nil, fmt.Errorf("%w (%w)", ErrNoLoop, err)
+	}
+	return configureLoop(n, open, loop, backing, name)
 }
 
 func configureLoop(n, open, loop int, backing *os.File, name string) (*os.File, error) {
