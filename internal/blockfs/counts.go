@@ -13,29 +13,31 @@ type counts struct {
 	mu        sync.Mutex
 	seen      []uint64 // bitmap of touched chunks
 	order     []int
+	streams   streams
 	lastError string
 }
 
-// touch notes which chunks are being read. It says which of them are read for
-// the first time, right after the chunk before them.
-func (v *volume) touch(off int64, n int) (runs []int) {
+// touch notes which chunks are being read, and returns which to fetch ahead of
+// the reader.
+func (v *volume) touch(off int64, n int) (ahead []int) {
 	first, last := int(off/v.chunkSize), int((off+int64(n)-1)/v.chunkSize)
 	v.counts.mu.Lock()
 	defer v.counts.mu.Unlock()
 	for c := first; c <= last; c++ {
+		from, to := v.counts.streams.read(c, v.chunks())
+		for ; from < to; from++ {
+			ahead = append(ahead, from)
+		}
 		if v.counts.seen[c/64]&(1<<(c%64)) != 0 {
 			continue
 		}
 		v.counts.seen[c/64] |= 1 << (c % 64)
-		if o := v.counts.order; len(o) > 0 && o[len(o)-1] == c-1 {
-			runs = append(runs, c)
-		}
 		v.counts.order = append(v.counts.order, c)
 		if t, ok := v.source.(Toucher); ok {
 			t.Touched(c)
 		}
 	}
-	return runs
+	return ahead
 }
 
 // failed notes that a read was answered with EIO.

@@ -6,12 +6,15 @@ import (
 )
 
 // ahead is what is to be fetched of a volume before anybody reads it. The
-// shelf's lock guards it. Each chunk is fetched ahead at most once in the
-// volume's life, so the queue is never longer than the volume.
+// shelf's lock guards it.
 type ahead struct {
-	seen    []uint64 // bitmap of chunks that were ever queued
-	queue   []int
-	running int
+	// queue is what clients want to have fetched, each chunk once in the
+	// volume's life: so it is never longer than the volume. seen is a bitmap of
+	// what was ever in it, or followed.
+	queue    []int
+	seen     []uint64
+	followed []int // what goes first: readers come to it
+	running  int
 }
 
 // prefetch queues chunks and returns at once, with how many are new.
@@ -40,32 +43,46 @@ func (s *shelf) prefetch(args *prefetchArgs) (int, error) {
 	return len(fresh), nil
 }
 
-// runAhead is how many chunks are fetched ahead of who reads one chunk after
-// the other: the time that a far source takes is then waited for once in as
-// many.
-const runAhead = 4
+// maxFollowed bounds what waits to be fetched ahead of readers. Of more, what
+// waits longest is given up: its reader is likely to have got there.
+const maxFollowed = maxStreams * runAhead
 
-// follow fetches what comes after a chunk that was read right after the one
-// before it. Its reader is waiting, so it goes before what is queued.
-func (s *shelf) follow(v *volume, c int) {
+// follow fetches chunks ahead of who is about to read them: a reader waits, so
+// they go before what is queued. Whoever reads a volume again, after its chunks
+// have left memory, is followed again.
+func (s *shelf) follow(v *volume, chunks []int) {
 	source, ok := v.source.(Prefetcher)
 	if !ok {
 		return
-	}
-	var next []int
-	for i := c + 1; i <= c+runAhead && int64(i) < v.chunks(); i++ {
-		next = append(next, i)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v.gone {
 		return
 	}
-	v.ahead.queue = append(v.ahead.unseen(next), v.ahead.queue...)
+	a := &v.ahead
+	a.unseen(chunks) // clients need not have them fetched any more
+	a.followed = append(a.followed, chunks...)
+	if over := len(a.followed) - maxFollowed; over > 0 {
+		a.followed = append(a.followed[:0], a.followed[over:]...)
+	}
 	s.startAhead(v, source)
 }
 
-// unseen returns those chunks that have never been queued, and notes them.
+// next takes the chunk that is to be fetched next.
+func (a *ahead) next() (c int, ok bool) {
+	from := &a.followed
+	if len(*from) == 0 {
+		from = &a.queue
+	}
+	if len(*from) == 0 {
+		return 0, false
+	}
+	c, *from = (*from)[0], (*from)[1:]
+	return c, true
+}
+
+// unseen returns those chunks that have never been asked for, and notes them.
 func (a *ahead) unseen(chunks []int) (fresh []int) {
 	for _, c := range chunks {
 		if a.seen[c/64]&(1<<(c%64)) == 0 {
@@ -78,23 +95,22 @@ func (a *ahead) unseen(chunks []int) (fresh []int) {
 
 // startAhead has the queue of a volume worked off. The shelf is locked.
 func (s *shelf) startAhead(v *volume, source Prefetcher) {
-	for v.ahead.running < min(s.cfg.PrefetchDepth, len(v.ahead.queue)) {
+	for v.ahead.running < min(s.cfg.PrefetchDepth, len(v.ahead.followed)+len(v.ahead.queue)) {
 		v.ahead.running++
 		v.calls.Go(func() { s.fetchAhead(v, source) })
 	}
 }
 
-// fetchAhead works off the queue of a volume.
+// fetchAhead works off what is queued of a volume.
 func (s *shelf) fetchAhead(v *volume, source Prefetcher) {
 	for {
 		s.mu.Lock()
-		if len(v.ahead.queue) == 0 || v.ctx.Err() != nil {
+		c, ok := v.ahead.next()
+		if !ok || v.ctx.Err() != nil {
 			v.ahead.running--
 			s.mu.Unlock()
 			return
 		}
-		c := v.ahead.queue[0]
-		v.ahead.queue = v.ahead.queue[1:]
 		s.mu.Unlock()
 		if err := s.fetch(v, source, c); err != nil {
 			v.counts.prefetchErrors.Add(1)

@@ -57,8 +57,8 @@ func (v *volume) read(interrupted <-chan struct{}, off int64, n int) (*buffer, e
 		return getBuffer(0), nil
 	}
 	n = int(min(int64(n), maxRead, v.size-off))
-	for _, c := range v.touch(off, n) {
-		v.follow(c)
+	if ahead := v.touch(off, n); len(ahead) > 0 {
+		v.follow(ahead)
 	}
 	b, err := v.bounded(interrupted, off, n)
 	switch {

@@ -47,7 +47,7 @@ type volume struct {
 	chunkSize int64
 	timeout   time.Duration
 	redact    redactor
-	follow    func(chunk int) // fetches what comes after it
+	follow    func(chunks []int) // fetches them ahead of who reads
 	counts    counts
 
 	ctx    context.Context // ends when the volume is closed
@@ -122,7 +122,7 @@ func (s *shelf) find(id string, spec json.RawMessage) (_ *volume, mine bool, _ e
 		timeout: s.cfg.ReadTimeout, redact: newRedactor(spec), slots: make(chan struct{}, s.cfg.ReadsPerVolume),
 		ready: make(chan struct{}), owners: make(map[uint64]string),
 	}
-	v.follow = func(c int) { s.follow(v, c) }
+	v.follow = func(chunks []int) { s.follow(v, chunks) }
 	v.ctx, v.cancel = context.WithCancel(s.ctx)
 	s.nextNode++
 	s.byID[id] = v

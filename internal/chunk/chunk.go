@@ -140,7 +140,9 @@ func OpenIn(buf []byte, name Name, key *Key, extra *Extra, ciphertext []byte) ([
 	return OpenChecked(buf, name, key, extra, ciphertext)
 }
 
-// OpenChecked is OpenIn for a ciphertext that has passed Check.
+// OpenChecked is OpenIn without the hash: for a ciphertext that has passed
+// Check, or that comes from where nobody could write who has the key. Against
+// all others the key authenticates it.
 func OpenChecked(buf []byte, name Name, key *Key, extra *Extra, ciphertext []byte) ([]byte, error) {
 	if len(ciphertext) < Overhead || len(ciphertext) > MaxSize+Overhead {
 		return nil, fmt.Errorf("%w: %s has %d bytes", ErrIntegrity, name, len(ciphertext))

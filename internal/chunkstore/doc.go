@@ -6,7 +6,9 @@
 //
 //  1. What ReadChunk returns is the chunk that was asked for. Whatever a tier
 //     answers is checked against the chunk's name; what is wrong is counted and
-//     dropped, and the next tier is asked.
+//     dropped, and the next tier is asked. Tiers of this machine need not be
+//     (Config.Opened): then readers open what they get, which authenticates it,
+//     and Refetch does what else a check would have done.
 //  2. However many readers want a chunk at once, it is fetched once. A reader
 //     that goes away takes the fetch along only if it was the last.
 //  3. The origin is asked for no more than a fixed number of chunks at a time.

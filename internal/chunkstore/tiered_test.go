@@ -254,6 +254,11 @@ func TestCorrupt(t *testing.T) {
 // TestRot has the origin's only copy go bad: no reader gets it, and it is set
 // aside so that a build stores it anew.
 func TestRot(t *testing.T) {
+	t.Run("checked", func(t *testing.T) { testRot(t, false) })
+	t.Run("opened", func(t *testing.T) { testRot(t, true) })
+}
+
+func testRot(t *testing.T, opened bool) {
 	ref, b := sealed(1, 0)
 	on := disktest.New()
 	from, err := origin.NewDir(on)
@@ -266,8 +271,20 @@ func TestRot(t *testing.T) {
 	for _, file := range on.Files(ref.Root.String()) {
 		on.Edit(file, func(b []byte) []byte { b[9] ^= 1; return b })
 	}
-	s := start(t, chunkstore.Config{Origin: from, Backoff: 1}, cache.Config{MemoryBytes: 10 * size})
-	if err := read(t, s, 0); !errors.Is(err, chunk.ErrIntegrity) {
+	s := start(t, chunkstore.Config{Origin: from, Opened: opened, Backoff: 1}, cache.Config{MemoryBytes: 10 * size, Opened: opened})
+	if opened {
+		// It is its reader who finds out.
+		if got, err := s.ReadChunk(t.Context(), ref); err != nil || bytes.Equal(got, b) {
+			t.Errorf("read: %d bytes, %v", len(got), err)
+		}
+		s.cache.Wait()
+		if _, err := s.Refetch(t.Context(), ref); !errors.Is(err, chunk.ErrIntegrity) {
+			t.Errorf("read again: %v", err)
+		}
+		if st := s.Stats(); st.Memory.Corrupt != 1 || st.Disk.Corrupt != 1 || st.Origin.Corrupt != 1 {
+			t.Errorf("%+v", st)
+		}
+	} else if err := read(t, s, 0); !errors.Is(err, chunk.ErrIntegrity) {
 		t.Errorf("got %v", err)
 	}
 	if stored, err := from.PutChunk(t.Context(), ref, b); err != nil || !stored {

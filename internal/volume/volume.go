@@ -30,7 +30,8 @@ type Options struct {
 	// less than a chunk at once, and mostly what follows.
 	Cached int
 	// Checked says that the source returns nothing that has not passed
-	// chunk.Check, which is half of what reading a chunk costs.
+	// chunk.Check, but what is kept on this machine: chunk.OpenChecked is enough
+	// for both, and costs half.
 	Checked bool
 	// FirstTouch, if there is one, is called before a stored chunk is read for
 	// the first time.

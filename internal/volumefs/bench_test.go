@@ -35,11 +35,11 @@ func serve() error {
 	if err != nil {
 		return err
 	}
-	memory, err := cache.Open(cache.Config{MemoryBytes: 128 << 20})
+	memory, err := cache.Open(cache.Config{MemoryBytes: 128 << 20, Opened: true})
 	if err != nil {
 		return err
 	}
-	tiers, err := chunkstore.New(chunkstore.Config{Cache: memory, Origin: d})
+	tiers, err := chunkstore.New(chunkstore.Config{Cache: memory, Origin: d, Opened: true})
 	if err != nil {
 		return err
 	}

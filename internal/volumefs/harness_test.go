@@ -192,11 +192,11 @@ func tiered(t *testing.T, dir string) chunk.Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	memory, err := cache.Open(cache.Config{MemoryBytes: 8 << 20})
+	memory, err := cache.Open(cache.Config{MemoryBytes: 8 << 20, Opened: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tiers, err := chunkstore.New(chunkstore.Config{Cache: memory, Origin: d, Backoff: time.Nanosecond})
+	tiers, err := chunkstore.New(chunkstore.Config{Cache: memory, Origin: d, Opened: true, Backoff: time.Nanosecond})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,8 @@ const decrypted = 2
 // Opener opens volumes whose chunks come from a Source.
 type Opener struct {
 	Source chunk.Source
-	// Checked says that the source checks what it returns.
+	// Checked says that the source checks what it returns, as volume.Options has
+	// it.
 	Checked bool
 }
 

@@ -188,6 +188,35 @@ func TestCorruptDisk(t *testing.T) {
 	}
 }
 
+// TestOpened: readers who open what they get are given what is there, and drop
+// what they cannot open.
+func TestOpened(t *testing.T) {
+	ref, b := sealed(1, 1)
+	on := disktest.New()
+	for what, m := range map[string]struct{ memory, memoryCorrupt, diskCorrupt int64 }{
+		"memory": {10 * size, 1, 0}, "disk": {0, 0, 1},
+	} {
+		c := open(t, Config{MemoryBytes: m.memory, DiskBytes: 10 * size, Disk: on, Opened: true})
+		c.Put(ref, bytes.Clone(b))
+		c.Wait()
+		if m.memory > 0 {
+			got, _ := find(c, ref)
+			got[7] ^= 1
+		} else if !on.Edit(fileName(ref), func(b []byte) []byte { b[7] ^= 1; return b }) {
+			t.Fatal("no file")
+		}
+		if got, ok := find(c, ref); !ok || bytes.Equal(got, b) {
+			t.Errorf("%s: got %d bytes, %v, want the corrupt ones", what, len(got), ok)
+		}
+		c.Drop(ref)
+		wantNone(t, c, what+", dropped", ref)
+		c.Wait()
+		if s := c.Stats(); s.Memory.Corrupt != m.memoryCorrupt || s.Disk.Corrupt != m.diskCorrupt || s.Disk.Chunks != 0 {
+			t.Errorf("%s: %+v", what, s)
+		}
+	}
+}
+
 // TestCorruptMemory has somebody write to the bytes that were handed out.
 func TestCorruptMemory(t *testing.T) {
 	ref, b := sealed(1, 1)

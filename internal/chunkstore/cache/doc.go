@@ -7,7 +7,9 @@
 //  1. What is returned is the chunk. Copies on disk are checked against their
 //     name each time they are read; copies in memory, which were checked on
 //     their way in, against a checksum. A bad copy is dropped and counted, and
-//     the reader is told that there is none.
+//     the reader is told that there is none. Config.Opened leaves that to
+//     readers who have the key: opening authenticates, and Drop takes back what
+//     cannot be opened.
 //  2. Readers wait for no write, and no lock is held during I/O or hashing.
 //  3. Neither bound is exceeded, not for a moment either: room is made before a
 //     chunk is written.

@@ -1,6 +1,9 @@
 // Package stack puts the tiers of a machine together: what Hearth is told by
 // its flags, and hands to its blockfs process, becomes a source of chunks.
 //
+// Readers of a Stack must open what they get, which authenticates it, and call
+// Refetch for what they cannot open: on this machine nobody else checks.
+//
 // Invariants:
 //
 //  1. A Config has no secrets, but the names of files that have: it can be a
@@ -110,15 +113,19 @@ func (s *Stack) Open() (err error) {
 			return err
 		}
 	}
-	kept, err := OpenCache(s.cfg.MemoryBytes, s.cfg.CacheDir, s.cfg.DiskBytes)
+	kept, err := openCache(cache.Config{MemoryBytes: s.cfg.MemoryBytes, DiskBytes: s.cfg.DiskBytes, Opened: true}, s.cfg.CacheDir)
 	if err != nil {
 		return err
 	}
 	s.closes = append(s.closes, kept.Close)
-	tiers := chunkstore.Config{Cache: kept.Cache, Origin: source}
 	zone, err := s.cfg.zone()
 	if err != nil {
 		return err
+	}
+	tiers := chunkstore.Config{
+		Cache: kept.Cache, Origin: source,
+		// What comes from far, and what others are offered, is hashed.
+		Opened: !s.cfg.Origin.Far() && len(zone.Nodes) == 0,
 	}
 	if len(zone.Nodes) > 0 {
 		if s.zone, err = azcache.NewClient(zone); err != nil {
@@ -166,10 +173,13 @@ type Cache struct {
 
 // OpenCache opens a cache in memory and, unless diskBytes is zero, in a
 // directory, which is made if need be.
-func OpenCache(memoryBytes int64, dir string, diskBytes int64) (_ *Cache, err error) {
+func OpenCache(memoryBytes int64, dir string, diskBytes int64) (*Cache, error) {
+	return openCache(cache.Config{MemoryBytes: memoryBytes, DiskBytes: diskBytes}, dir)
+}
+
+func openCache(cfg cache.Config, dir string) (_ *Cache, err error) {
 	c := &Cache{}
-	cfg := cache.Config{MemoryBytes: memoryBytes, DiskBytes: diskBytes}
-	if diskBytes == 0 {
+	if cfg.DiskBytes == 0 {
 		c.Cache, err = cache.Open(cfg)
 		return c, err
 	}
