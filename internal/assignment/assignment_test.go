@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"hearth/internal/awserr"
 	"hearth/internal/environment"
 	"hearth/internal/function"
+	"hearth/internal/journal"
 	"hearth/internal/placement"
 )
 
@@ -28,18 +30,64 @@ func (f functions) Version(_, name, version string) (*function.Record, bool) {
 	return r, ok
 }
 
+// journals are in memory, one for each partition.
+type journals struct {
+	away atomic.Bool
+	mu   sync.Mutex
+	logs map[int]*journal.Memory
+}
+
+func (j *journals) of(partition int) journal.Log {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.logs == nil {
+		j.logs = make(map[int]*journal.Memory)
+	}
+	if j.logs[partition] == nil {
+		log := journal.NewMemory()
+		log.Fault = func(context.Context, journal.Op) journal.Fault {
+			if j.away.Load() {
+				return journal.Unreached
+			}
+			return journal.NoFault
+		}
+		j.logs[partition] = log
+	}
+	return j.logs[partition]
+}
+
+// alone is a service's Config for one worker and journals of its own.
+func alone(w Worker, p Placer) Config {
+	return Config{
+		Placer: p, Functions: functions{}, Name: "test", Journal: new(journals).of,
+		Worker:  func(environment.WorkerID) Worker { return w },
+		Workers: func() []environment.WorkerID { return []environment.WorkerID{"w"} },
+	}
+}
+
 // fakeWorker starts environments after a delay, in simulated time.
 type fakeWorker struct {
 	mu      sync.Mutex
 	delay   time.Duration
 	fail    error
-	running map[environment.ID]*function.Record
-	starts  int
-	most    int // the largest number of starts at once
-	now     int
+	running map[environment.ID]*environment.Start
+	// busy are those with an invoke in them, by what the test says.
+	busy   map[environment.ID]environment.Lease
+	off    map[environment.ID]bool // those that were stopped, also while they started
+	epochs map[int]uint64
+	starts int
+	most   int // the largest number of starts at once
+	now    int
 	// initFails has functions fail to initialise.
 	initFails   bool
 	provisioned int // starts that were for provisioned concurrency
+}
+
+func newWorker(delay time.Duration) *fakeWorker {
+	return &fakeWorker{
+		delay: delay, running: map[environment.ID]*environment.Start{}, busy: map[environment.ID]environment.Lease{},
+		off: map[environment.ID]bool{}, epochs: map[int]uint64{},
+	}
 }
 
 func (w *fakeWorker) Start(ctx context.Context, s *environment.Start) (*environment.Started, error) {
@@ -53,21 +101,55 @@ func (w *fakeWorker) Start(ctx context.Context, s *environment.Start) (*environm
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.now--
+	if w.off[s.ID] || s.Epoch < w.epochs[s.Partition] {
+		return nil, environment.ErrStale
+	}
 	if fail != nil {
 		return nil, fail
 	}
-	w.running[s.ID] = s.Record
+	w.running[s.ID] = s
 	if s.Provisioned {
 		w.provisioned++
 	}
 	return &environment.Started{Init: delay, InitFailed: w.initFails}, nil
 }
 
+// invoke and end have an invoke in an environment.
+func (w *fakeWorker) invoke(l environment.Lease) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.busy[l.ID] = l
+}
+
+func (w *fakeWorker) end(l environment.Lease) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.busy, l.ID)
+}
+
 func (w *fakeWorker) Stop(_ context.Context, id environment.ID) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.running, id)
+	w.off[id] = true
 	return nil
+}
+
+func (w *fakeWorker) List(_ context.Context, partition int, epoch uint64) ([]environment.Report, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if epoch < w.epochs[partition] {
+		return nil, environment.ErrStale
+	}
+	w.epochs[partition] = epoch
+	var all []environment.Report
+	for id, s := range w.running {
+		if s.Partition == partition {
+			l, busy := w.busy[id]
+			all = append(all, environment.Report{ID: id, Key: s.Record.Key(), Busy: busy, Epoch: l.Epoch, Seq: l.Seq})
+		}
+	}
+	return all, nil
 }
 
 func (w *fakeWorker) count() int {
@@ -85,17 +167,18 @@ type rig struct {
 // run gives test a running service over one fake worker, in a time bubble.
 func run(t *testing.T, cfg Config, capacityMB int, test func(rig)) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &fakeWorker{delay: time.Second, running: map[environment.ID]*function.Record{}}
+		w := newWorker(time.Second)
 		p, err := placement.New(placement.Config{Lease: time.Hour, Silence: 1000 * time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
 		p.Heartbeat(placement.Status{Worker: "w", CapacityMB: capacityMB})
-		cfg.Placer = p
-		if cfg.Functions == nil {
-			cfg.Functions = functions{}
+		base := alone(w, p)
+		base.Tuning, base.Starts = cfg.Tuning, cfg.Starts
+		if cfg.Functions != nil {
+			base.Functions = cfg.Functions
 		}
-		cfg.Worker = func(environment.WorkerID) Worker { return w }
+		cfg = base
 		n := 0
 		var mu sync.Mutex
 		cfg.NewID = func() environment.ID {
@@ -109,15 +192,13 @@ func run(t *testing.T, cfg Config, capacityMB int, test func(rig)) {
 			t.Fatal(err)
 		}
 		s.Start()
+		synctest.Wait() // it leads
 		test(rig{s, t, w})
-		for _, e := range s.Environments() {
-			if !e.Idle { // whatever the test left busy ends now
-				s.InvokeDone(environment.Lease{ID: e.ID, Key: e.Key}, environment.OutcomeOK, nil)
-			}
-		}
+		synctest.Wait()
+		owned := s.Environments()
 		s.Stop()
-		if n := w.count(); n != 0 {
-			t.Errorf("%d environments left after Stop", n)
+		if n := w.count(); n != len(owned) {
+			t.Errorf("%d environments are left, of which the service had %d", n, len(owned))
 		}
 	})
 }
@@ -235,7 +316,7 @@ func TestUnusableOutcomesRetire(t *testing.T) {
 }
 
 func TestIdleAndLeaseEnd(t *testing.T) {
-	run(t, Config{IdleTimeout: 10 * time.Minute}, 4096, func(r rig) {
+	run(t, Config{Tuning: Tuning{IdleTimeout: 10 * time.Minute}}, 4096, func(r rig) {
 		f := record("f", 1)
 		a := r.acquire(f)
 		r.InvokeDone(a, environment.OutcomeOK, nil)
@@ -263,7 +344,7 @@ func TestIdleAndLeaseEnd(t *testing.T) {
 }
 
 func TestInitBackoff(t *testing.T) {
-	run(t, Config{Backoff: time.Minute, MaxBackoff: 3 * time.Minute}, 4096, func(r rig) {
+	run(t, Config{Tuning: Tuning{Backoff: time.Minute, MaxBackoff: 3 * time.Minute}}, 4096, func(r rig) {
 		f := record("f", 1)
 		for range 2 {
 			r.InvokeDone(r.acquire(f), environment.OutcomeInitError, []byte("boom"))
@@ -291,7 +372,7 @@ func TestInitBackoff(t *testing.T) {
 }
 
 func TestStartLimits(t *testing.T) {
-	run(t, Config{StartsPerFunction: 3, Starts: 4, ScalingRate: 8}, 1<<20, func(r rig) {
+	run(t, Config{Starts: 4, Tuning: Tuning{StartsPerFunction: 3, ScalingRate: 8}}, 1<<20, func(r rig) {
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		throttled := 0
@@ -322,7 +403,7 @@ func TestStartLimits(t *testing.T) {
 // TestMoreWaitersThanStarts has more invokes come at once than may be started
 // for, of which none ends: each gets an environment of its own.
 func TestMoreWaitersThanStarts(t *testing.T) {
-	run(t, Config{StartsPerFunction: 2, Starts: 2}, 1<<20, func(r rig) {
+	run(t, Config{Starts: 2, Tuning: Tuning{StartsPerFunction: 2}}, 1<<20, func(r rig) {
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		got := map[environment.ID]bool{}

@@ -3,8 +3,9 @@
 // frontend asks it for an environment for each invoke and sends the payload
 // to the worker itself; payload bytes never pass through here.
 //
-// Functions are spread over partitions by their UID; a partition is one state
-// machine under one lock that is never held across I/O.
+// Functions are spread over partitions by their UID. A Partition is a state
+// machine under one lock that is never held across I/O; who leads it journals
+// what it starts, before it does, so that another can take over.
 //
 // Invariants:
 //
@@ -20,9 +21,13 @@
 //     given out again, and neither is one near its lease's end.
 //  6. A function whose init keeps failing is not started in a loop: starts
 //     back off, and invokes in between get the last failure at once.
+//  7. Nothing is started that is not in the journal, and no entry is appended by
+//     who does not lead. Workers obey the newest leader.
+//  8. Who takes over uses what is there: no environment is an orphan because a
+//     leader has gone.
 //
-// Failure modes: in this version the state lives in one process, and dies with
-// the sandboxes that it describes.
+// Failure modes: while the journal is away nobody can be elected; who leads goes
+// on with warm invokes, and cold ones wait.
 //
-// Design: docs/invoke-path.md.
+// Design: docs/assignment.md.
 package assignment

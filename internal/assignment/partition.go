@@ -1,7 +1,9 @@
 package assignment
 
 import (
-	"context"
+	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -10,14 +12,45 @@ import (
 	"hearth/internal/function"
 )
 
-// partition is the state machine that owns the environments of some functions.
-type partition struct {
-	svc *Service
+// ErrNotLeading says that this process does not lead the function's partition.
+var ErrNotLeading = errors.New("assignment: another leads the partition, or nobody does yet")
 
-	mu      sync.Mutex
-	stopped bool
-	pools   map[string]*pool // by function UID
-	envs    map[environment.ID]*env
+// Actions is how a partition acts. Its methods return at once and call nothing
+// back from within: the partition is locked. What comes of them is told to the
+// partition by the method named. So the same partition runs in the service and
+// in a simulation.
+type Actions interface {
+	// Place asks placement for a place: Placed.
+	Place(*Partition, environment.PlaceRequest)
+	// Return gives a place back.
+	Return(environment.ID)
+	// Append journals a record: for an intent, Appended.
+	Append(*Partition, Record)
+	// Start starts an environment at a worker: Started.
+	Start(*Partition, environment.WorkerID, *environment.Start)
+	// Stop ends an environment, for as long as it takes: Stopped.
+	Stop(*Partition, environment.WorkerID, environment.ID)
+	// List asks a worker, in the name of this leader, for the partition's
+	// environments: Listed.
+	List(p *Partition, worker environment.WorkerID, epoch uint64)
+	// Workers are all that there are.
+	Workers() []environment.WorkerID
+}
+
+// Partition is what the leader of a partition knows: the environments of some
+// functions, which of them are idle, and who waits. Its methods are events; it
+// acts through Actions. None of them waits.
+type Partition struct {
+	id  int
+	cfg *Tuning
+	act Actions
+
+	mu sync.Mutex
+	// epoch is zero unless this process leads.
+	epoch uint64
+	seq   uint64           // of the last lease
+	pools map[string]*pool // by function UID
+	envs  map[environment.ID]*env
 }
 
 // pool is the environments of one function.
@@ -26,8 +59,10 @@ type pool struct {
 	// generation is the newest seen; environments of others are retired.
 	generation uint64
 	// idle is a stack: the most recently used is last.
-	idle    []*env
-	waiters []*waiter // first come, first served
+	idle []*env
+	// unheard are the inherited ones that may be idle.
+	unheard []*env
+	waiters []*Waiter // first come, first served
 	// starting counts environments on their way for the newest generation.
 	starting int
 
@@ -49,94 +84,167 @@ type pool struct {
 	failure  []byte
 }
 
-// env is one environment; immutable but for what the partition's lock guards.
-type env struct {
-	id       environment.ID
-	key      function.Key
-	worker   environment.WorkerID
-	leaseEnd time.Time
+// phase is how far an environment has come.
+type phase uint8
 
-	busy      bool
-	idleSince time.Time
+const (
+	placing   phase = iota // placement is asked
+	intending              // its intent is being journaled
+	starting               // its worker starts it
+	live                   // it is idle or busy
+	// unheard ones were inherited, and their worker has not said yet how they
+	// are. They are used by trying: the worker decides.
+	unheard
+	doubtful // inherited, too: nobody has heard whether it came to be
+	leaving  // it is being stopped
+)
+
+// env is one environment.
+type env struct {
+	Intent
+	id    environment.ID
+	phase phase
+	// rec is what it is started for, provisioned ahead of any invoke.
+	rec         *function.Record
+	provisioned bool
+
+	busy bool
+	// The lease that keeps it busy. Another's lease is not known.
+	epoch, seq uint64
+	others     bool
+	leasedAt   time.Time
+	idleSince  time.Time
 	// counted says that the environment is one of its pool's live ones.
 	counted bool
 }
 
-// waiter is an invoke that waits for an environment.
-type waiter struct {
+// Waiter is an invoke that waits for an environment.
+type Waiter struct {
 	rec *function.Record
-	ch  chan answer // holds one
+	// answer is called once, with the partition locked.
+	answer func(environment.Lease, error)
+	pl     *pool
+	lease  *environment.Lease // what it was given
 }
 
-type answer struct {
-	lease environment.Lease
-	err   error
+// NewPartition makes a partition that this process does not lead.
+func NewPartition(id int, cfg *Tuning, act Actions) *Partition {
+	return &Partition{id: id, cfg: cfg, act: act, pools: make(map[string]*pool), envs: make(map[environment.ID]*env)}
 }
 
-func newPartition(s *Service) *partition {
-	return &partition{svc: s, pools: make(map[string]*pool), envs: make(map[environment.ID]*env)}
-}
-
-func (p *partition) acquire(ctx context.Context, rec *function.Record) (environment.Lease, error) {
-	now := time.Now()
+// Acquire leases an idle environment. If there is none, ok is false: Wait.
+func (p *Partition) Acquire(rec *function.Record) (l environment.Lease, ok bool, err error) {
 	p.mu.Lock()
-	if p.stopped {
-		p.mu.Unlock()
-		return environment.Lease{}, ErrStopped
+	defer p.mu.Unlock()
+	if p.epoch == 0 {
+		return l, false, ErrNotLeading
 	}
+	now := p.cfg.Now()
 	pl := p.pool(rec)
 	if e := p.pickIdle(pl, rec.Generation, now); e != nil {
-		p.mu.Unlock()
-		return p.lease(e), nil
+		return p.lease(e, now), true, nil
 	}
 	if now.Before(pl.retryAt) {
-		err := &environment.BackoffError{Payload: pl.failure, Until: pl.retryAt}
-		p.mu.Unlock()
-		return environment.Lease{}, err
+		return l, false, &environment.BackoffError{Payload: pl.failure, Until: pl.retryAt}
 	}
-	w := &waiter{rec: rec, ch: make(chan answer, 1)}
-	pl.waiters = append(pl.waiters, w)
-	p.startMore(pl, now)
-	p.mu.Unlock()
+	return l, false, nil
+}
 
-	patience := time.NewTimer(p.svc.cfg.Patience)
-	defer patience.Stop()
-	select {
-	case a := <-w.ch:
-		return a.lease, a.err
-	case <-patience.C:
-		p.abandon(pl, w)
-		return environment.Lease{}, awserr.Throttled(awserr.ReasonConcurrentInvocationLimit)
-	case <-ctx.Done():
-		p.abandon(pl, w)
-		return environment.Lease{}, context.Cause(ctx)
+// Wait has answer called with an environment, or with why there is none. It is
+// called at once if there is one by now.
+func (p *Partition) Wait(rec *function.Record, answer func(environment.Lease, error)) *Waiter {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := &Waiter{rec: rec, answer: answer}
+	if p.epoch == 0 {
+		answer(environment.Lease{}, ErrNotLeading)
+		return w
+	}
+	now := p.cfg.Now()
+	w.pl = p.pool(rec)
+	if e := p.pickIdle(w.pl, rec.Generation, now); e != nil {
+		w.give(p.lease(e, now))
+		return w
+	}
+	w.pl.waiters = append(w.pl.waiters, w)
+	p.startMore(w.pl, now)
+	return w
+}
+
+func (w *Waiter) give(l environment.Lease) {
+	w.lease = &l
+	w.answer(l, nil)
+}
+
+// Abandon takes back a waiter whose caller is gone; if it has been answered
+// meanwhile, the environment goes to the next one.
+func (p *Partition) Abandon(w *Waiter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w.pl == nil {
+		return
+	}
+	if i := slices.Index(w.pl.waiters, w); i >= 0 {
+		w.pl.waiters = slices.Delete(w.pl.waiters, i, i+1)
+		return
+	}
+	if w.lease == nil {
+		return
+	}
+	if e := p.leased(*w.lease); e != nil {
+		p.release(p.pools[e.Key.UID], e, p.cfg.Now())
 	}
 }
 
 // pool returns the record's pool, moved on to the record's generation.
-func (p *partition) pool(rec *function.Record) *pool {
-	pl := p.pools[rec.UID]
-	if pl == nil {
-		pl = &pool{uid: rec.UID, generation: rec.Generation}
-		p.pools[rec.UID] = pl
-	}
+func (p *Partition) pool(rec *function.Record) *pool {
+	pl := p.poolOf(rec.Key())
 	if rec.Generation > pl.generation {
 		p.advance(pl, rec.Generation)
 	}
 	return pl
 }
 
+func (p *Partition) poolOf(key function.Key) *pool {
+	pl := p.pools[key.UID]
+	if pl == nil {
+		pl = &pool{uid: key.UID, generation: key.Generation}
+		p.pools[key.UID] = pl
+	}
+	return pl
+}
+
+// sortedPools and sortedEnvs go through them in an order that is the same each
+// time: what is done must follow from what has happened.
+func (p *Partition) sortedPools() []*pool {
+	all := make([]*pool, 0, len(p.pools))
+	for _, pl := range p.pools {
+		all = append(all, pl)
+	}
+	slices.SortFunc(all, func(a, b *pool) int { return strings.Compare(a.uid, b.uid) })
+	return all
+}
+
+func (p *Partition) sortedEnvs() []*env {
+	all := make([]*env, 0, len(p.envs))
+	for _, e := range p.envs {
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b *env) int { return strings.Compare(string(a.id), string(b.id)) })
+	return all
+}
+
 // advance retires what the pool holds of older generations.
-func (p *partition) advance(pl *pool, generation uint64) {
+func (p *Partition) advance(pl *pool, generation uint64) {
 	pl.generation = generation
 	for _, e := range p.envs {
-		if e.key.UID == pl.uid {
+		if e.Key.UID == pl.uid {
 			p.discount(e)
 		}
 	}
 	pl.failures, pl.retryAt, pl.failure = 0, time.Time{}, nil
 	for _, e := range pl.idle {
-		p.retireLocked(e)
+		p.retire(e)
 	}
 	pl.idle = pl.idle[:0]
 }
@@ -144,96 +252,58 @@ func (p *partition) advance(pl *pool, generation uint64) {
 // pickIdle takes the most recently used idle environment that is not near its
 // end. An invoke that resolved an older generation than the pool has (it read
 // its record just before a change) may use the newer one.
-func (p *partition) pickIdle(pl *pool, generation uint64, now time.Time) *env {
-	for n := len(pl.idle); n > 0; n = len(pl.idle) {
-		e := pl.idle[n-1]
-		pl.idle[n-1] = nil
-		pl.idle = pl.idle[:n-1]
-		if e.key.Generation < generation || p.nearEnd(e, now) {
-			p.retireLocked(e)
-			continue
+func (p *Partition) pickIdle(pl *pool, generation uint64, now time.Time) *env {
+	for _, from := range []*[]*env{&pl.idle, &pl.unheard} {
+		for n := len(*from); n > 0; n = len(*from) {
+			e := (*from)[n-1]
+			(*from)[n-1] = nil
+			*from = (*from)[:n-1]
+			if e.Key.Generation < generation || p.nearEnd(e, now) {
+				p.retire(e)
+				continue
+			}
+			e.phase = live
+			return e
 		}
-		e.busy = true
+	}
+	return nil
+}
+
+func (p *Partition) nearEnd(e *env, now time.Time) bool {
+	return e.LeaseEnd.Sub(now) < p.cfg.LeaseMargin
+}
+
+// lease gives an environment to one invoke.
+func (p *Partition) lease(e *env, now time.Time) environment.Lease {
+	p.seq++
+	e.busy, e.others, e.leasedAt = true, false, now
+	e.epoch, e.seq = p.epoch, p.seq
+	return environment.Lease{ID: e.id, Worker: e.Worker, Partition: p.id, Epoch: e.epoch, Seq: e.seq, Key: e.Key}
+}
+
+// leased is the environment of a lease that has not ended yet.
+func (p *Partition) leased(l environment.Lease) *env {
+	e := p.envs[l.ID]
+	switch {
+	case e == nil || e.phase == leaving:
+		return nil
+	case e.phase == unheard:
+		return e // its first news
+	case e.phase == live && e.busy && (e.others || e.epoch == l.Epoch && e.seq == l.Seq):
 		return e
 	}
 	return nil
 }
 
-func (p *partition) nearEnd(e *env, now time.Time) bool {
-	return e.leaseEnd.Sub(now) < p.svc.cfg.LeaseMargin
-}
-
-func (p *partition) lease(e *env) environment.Lease {
-	return environment.Lease{ID: e.id, Worker: e.worker, Epoch: p.svc.cfg.Epoch, Key: e.key}
-}
-
-// startMore starts environments until every waiter has one on its way or a
-// limit is reached; waiters beyond the scaling rate are refused.
-func (p *partition) startMore(pl *pool, now time.Time) {
-	for pl.starting < max(len(pl.waiters), pl.missing(now)) && pl.starting < p.svc.cfg.StartsPerFunction {
-		if pl.failures > 1 && pl.starting > 0 {
-			return // a failing init is tried one at a time
-		}
-		if now.Sub(pl.window) >= 10*time.Second {
-			pl.window, pl.started = now, 0
-		}
-		if pl.started >= p.svc.cfg.ScalingRate {
-			if len(pl.waiters) == 0 {
-				return // what is provisioned waits for the next window
-			}
-			p.answerFirst(pl, answer{err: awserr.Throttled(awserr.ReasonConcurrentInvocationLimit)})
-			continue
-		}
-		pl.started++
-		pl.starting++
-		rec := pl.rec
-		if n := len(pl.waiters); n > 0 {
-			// The newest record among the waiters is what is worth starting.
-			rec = pl.waiters[n-1].rec
-		}
-		provisioned := pl.live+pl.starting <= pl.provisioned
-		p.svc.wg.Go(func() { p.start(pl, rec, provisioned) })
-	}
-}
-
-// start brings one environment up and hands it on.
-func (p *partition) start(pl *pool, rec *function.Record, provisioned bool) {
-	e := &env{id: p.svc.cfg.NewID(), key: rec.Key()}
-	started, err := p.svc.launch(p.svc.ctx, e, rec, provisioned)
-
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	pl.starting--
-	now := time.Now()
-	useful := p.noteProvisioned(pl, started, err, now)
-	if err != nil {
-		p.answerFirst(pl, answer{err: err})
-		p.startMore(pl, now)
-		return
-	}
-	p.envs[e.id] = e
-	if e.key.Generation == pl.generation {
-		e.counted = true
-		pl.live++
-	}
-	if p.stopped || !useful || e.key.Generation < pl.generation {
-		p.retireLocked(e)
-		p.startMore(pl, now)
-		return
-	}
-	p.offer(pl, e, started, now)
-	// Others may still wait, who were too many to start for at once.
-	p.startMore(pl, now)
-}
-
 // offer gives a free environment to the first waiter that may use it, or
 // keeps it idle.
-func (p *partition) offer(pl *pool, e *env, cold *environment.Started, now time.Time) {
+func (p *Partition) offer(pl *pool, e *env, cold *environment.Started, now time.Time) {
 	if len(pl.waiters) > 0 {
-		e.busy = true
-		l := p.lease(e)
+		l := p.lease(e, now)
 		l.Cold = cold
-		p.answerFirst(pl, answer{lease: l})
+		w := pl.waiters[0]
+		pl.waiters = slices.Delete(pl.waiters, 0, 1)
+		w.give(l)
 		return
 	}
 	e.busy, e.idleSince = false, now
@@ -241,71 +311,93 @@ func (p *partition) offer(pl *pool, e *env, cold *environment.Started, now time.
 }
 
 // discount takes an environment out of its pool's live ones.
-func (p *partition) discount(e *env) {
+func (p *Partition) discount(e *env) {
 	if e.counted {
 		e.counted = false
-		p.pools[e.key.UID].live--
+		p.pools[e.Key.UID].live--
 	}
 }
 
-func (p *partition) answerFirst(pl *pool, a answer) {
+// count makes it one of them.
+func (p *Partition) count(pl *pool, e *env) {
+	if !e.counted && e.Key.Generation == pl.generation {
+		e.counted = true
+		pl.live++
+	}
+}
+
+// refuse answers the first waiter.
+func (pl *pool) refuse(err error) {
 	if len(pl.waiters) == 0 {
 		return
 	}
 	w := pl.waiters[0]
-	pl.waiters[0] = nil
-	pl.waiters = pl.waiters[1:]
-	w.ch <- a
-}
-
-// abandon takes back a waiter whose caller is gone; if it has been answered
-// meanwhile, the environment goes to the next one.
-func (p *partition) abandon(pl *pool, w *waiter) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i, x := range pl.waiters {
-		if x == w {
-			pl.waiters = append(pl.waiters[:i], pl.waiters[i+1:]...)
-			return
-		}
-	}
-	if a := <-w.ch; a.err == nil {
-		if e := p.envs[a.lease.ID]; e != nil {
-			p.release(pl, e, time.Now())
-		}
-	}
+	pl.waiters = slices.Delete(pl.waiters, 0, 1)
+	w.answer(environment.Lease{}, err)
 }
 
 // release puts an environment that has done its invoke back to use.
-func (p *partition) release(pl *pool, e *env, now time.Time) {
-	if p.stopped || e.key.Generation < pl.generation || p.nearEnd(e, now) {
-		p.retireLocked(e)
+func (p *Partition) release(pl *pool, e *env, now time.Time) {
+	if e.Key.Generation < pl.generation || p.nearEnd(e, now) {
+		p.retire(e)
 		p.startMore(pl, now)
 		return
 	}
 	p.offer(pl, e, nil, now)
 }
 
-func (p *partition) invokeDone(l environment.Lease, outcome environment.Outcome, payload []byte) {
+// Done is the worker's report that the invoke of a lease has ended. For
+// OutcomeInitError, payload is what the caller was told.
+func (p *Partition) Done(l environment.Lease, outcome environment.Outcome, payload []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	e, pl := p.envs[l.ID], p.pools[l.Key.UID]
-	if e == nil || pl == nil || !e.busy {
-		return // retired or lost meanwhile
+	if e := p.leased(l); e != nil {
+		p.done(e, outcome, payload)
 	}
-	now := time.Now()
+}
+
+func (p *Partition) done(e *env, outcome environment.Outcome, payload []byte) {
+	pl, now := p.pools[e.Key.UID], p.cfg.Now()
+	if e.phase == unheard {
+		pl.unheard = without(pl.unheard, e)
+		e.phase = live
+	}
 	p.noteInit(pl, e, outcome, payload, now)
 	if !outcome.Reusable() {
-		p.retireLocked(e)
+		p.retire(e)
 		p.startMore(pl, now)
 		return
 	}
 	p.release(pl, e, now)
 }
 
+// Refused is the frontend's report that the worker has not accepted the invoke
+// of a lease, and why.
+func (p *Partition) Refused(l environment.Lease, why error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.leased(l)
+	switch {
+	case e == nil || e.phase != live:
+	case errors.Is(why, environment.ErrBusy):
+		e.others = true // an invoke that a former leader gave it
+	case errors.Is(why, environment.ErrStale):
+		// Another leads: this process is about to hear of that.
+	default:
+		p.done(e, environment.OutcomeFault, nil)
+	}
+}
+
+func without(all []*env, e *env) []*env {
+	if i := slices.Index(all, e); i >= 0 {
+		return slices.Delete(all, i, i+1)
+	}
+	return all
+}
+
 // noteInit keeps the score of failed inits, for the back-off.
-func (p *partition) noteInit(pl *pool, e *env, outcome environment.Outcome, payload []byte, now time.Time) {
-	if e.key.Generation != pl.generation {
+func (p *Partition) noteInit(pl *pool, e *env, outcome environment.Outcome, payload []byte, now time.Time) {
+	if e.Key.Generation != pl.generation {
 		return
 	}
 	if outcome != environment.OutcomeInitError {
@@ -317,12 +409,15 @@ func (p *partition) noteInit(pl *pool, e *env, outcome environment.Outcome, payl
 	if pl.failures < 2 {
 		return
 	}
-	pause := p.svc.cfg.MaxBackoff
+	pause := p.cfg.MaxBackoff
 	if shift := pl.failures - 2; shift < 16 {
-		pause = min(pause, p.svc.cfg.Backoff<<shift)
+		pause = min(pause, p.cfg.Backoff<<shift)
 	}
 	pl.retryAt = now.Add(pause)
 	for len(pl.waiters) > 0 {
-		p.answerFirst(pl, answer{err: &environment.BackoffError{Payload: payload, Until: pl.retryAt}})
+		pl.refuse(&environment.BackoffError{Payload: payload, Until: pl.retryAt})
 	}
 }
+
+// throttled is what a caller is told for whom nothing may be started.
+func throttled() error { return awserr.Throttled(awserr.ReasonConcurrentInvocationLimit) }

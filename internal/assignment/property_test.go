@@ -7,16 +7,13 @@ import (
 	"pgregory.net/rapid"
 
 	"hearth/internal/environment"
-	"hearth/internal/function"
 	"hearth/internal/placement"
 )
 
 // instantWorker starts environments at once and remembers what runs.
-type instantWorker struct{ fakeWorker }
+type instantWorker struct{ *fakeWorker }
 
-func newInstantWorker() *instantWorker {
-	return &instantWorker{fakeWorker{running: map[environment.ID]*function.Record{}}}
-}
+func newInstantWorker() instantWorker { return instantWorker{newWorker(0)} }
 
 // TestInvariants drives a service with random invokes, ends and updates and
 // checks after every step that no environment serves two invokes, none of an
@@ -26,10 +23,13 @@ func TestInvariants(t *testing.T) {
 		w := newInstantWorker()
 		p, _ := placement.New(placement.Config{})
 		p.Heartbeat(placement.Status{Worker: "w", CapacityMB: 5 * 128})
-		s, err := New(Config{Placer: p, Functions: functions{}, Worker: func(environment.WorkerID) Worker { return w }, Partitions: 2})
+		cfg := alone(w, p)
+		cfg.Partitions = 2
+		s, err := New(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
+		s.Start()
 		defer s.Stop()
 		generation := map[string]uint64{"a": 1, "b": 1, "c": 1}
 		busy := map[environment.ID]environment.Lease{}
@@ -90,10 +90,11 @@ func BenchmarkWarmPick(b *testing.B) {
 	w := newInstantWorker()
 	p, _ := placement.New(placement.Config{})
 	p.Heartbeat(placement.Status{Worker: "w", CapacityMB: 1 << 20})
-	s, err := New(Config{Placer: p, Functions: functions{}, Worker: func(environment.WorkerID) Worker { return w }})
+	s, err := New(alone(w, p))
 	if err != nil {
 		b.Fatal(err)
 	}
+	s.Start()
 	defer s.Stop()
 	rec := record("f", 1)
 	b.ReportAllocs()

@@ -51,22 +51,30 @@ func (s *Service) provide(version *function.Record, n int) {
 	if version.State != function.Active || version.Serving == nil {
 		return // it is told again when it is
 	}
-	p := s.partition(version.UID)
+	s.partition(version.UID).Provide(version, n)
+}
+
+// Provide sets how many environments of a version are kept ready by whoever
+// leads.
+func (p *Partition) Provide(version *function.Record, n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.stopped || (n == 0 && p.pools[version.UID] == nil) {
+	if n == 0 && p.pools[version.UID] == nil {
 		return
 	}
 	pl := p.pool(version)
 	pl.provisioned, pl.rec = n, version
 	pl.provisionRetry, pl.provisionFailure = time.Time{}, ""
-	p.startMore(pl, time.Now())
+	p.startMore(pl, p.cfg.Now())
 }
 
 // Provisioned returns how many environments of a version are ready, of those
 // that are kept ready, how many of them are idle, and why no more are.
 func (s *Service) Provisioned(version *function.Record) (allocated, available int, failure string) {
-	p := s.partition(version.UID)
+	return s.partition(version.UID).provisioned(version)
+}
+
+func (p *Partition) provisioned(version *function.Record) (allocated, available int, failure string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pl := p.pools[version.UID]
@@ -90,7 +98,7 @@ func (pl *pool) spare() bool { return pl.live > pl.provisioned }
 
 // noteProvisioned keeps the outcome of a start that no invoke waits for. It
 // returns false if the environment is of no use.
-func (p *partition) noteProvisioned(pl *pool, started *environment.Started, err error, now time.Time) bool {
+func (p *Partition) noteProvisioned(pl *pool, started *environment.Started, err error, now time.Time) bool {
 	if len(pl.waiters) > 0 || pl.provisioned == 0 {
 		return true
 	}
@@ -103,7 +111,7 @@ func (p *partition) noteProvisioned(pl *pool, started *environment.Started, err 
 		pl.provisionFailure = ""
 		return true
 	}
-	pl.provisionRetry = now.Add(p.svc.cfg.MaxBackoff)
+	pl.provisionRetry = now.Add(p.cfg.MaxBackoff)
 	return false
 }
 

@@ -33,16 +33,19 @@ func wantProvisioned(t *testing.T, r rig, v *function.Record, allocated, availab
 // is cold, the fourth is, and no idle time ends the three.
 func TestProvisioned(t *testing.T) {
 	fn, v := provisioned(3)
-	run(t, Config{Functions: functions{"f": fn, "f:1": v}, IdleTimeout: time.Minute}, 4096, func(r rig) {
+	run(t, Config{Functions: functions{"f": fn, "f:1": v}, Tuning: Tuning{IdleTimeout: time.Minute}}, 4096, func(r rig) {
 		r.Changed(nil, fn)
 		wantProvisioned(t, r, v, 0, 0, "")
 		wait(2 * time.Second)
 		wantProvisioned(t, r, v, 3, 3, "")
 
+		var leases []environment.Lease
 		for range 3 {
-			if l := r.acquire(v); l.Cold != nil {
+			l := r.acquire(v)
+			if l.Cold != nil {
 				t.Error("a cold start within what is provisioned")
 			}
+			leases = append(leases, l)
 		}
 		wantProvisioned(t, r, v, 3, 0, "")
 		spill := r.acquire(v)
@@ -52,8 +55,8 @@ func TestProvisioned(t *testing.T) {
 		if r.worker.provisioned != 3 {
 			t.Errorf("%d starts were for provisioned concurrency, want 3", r.worker.provisioned)
 		}
-		for _, e := range r.Environments() {
-			r.InvokeDone(environment.Lease{ID: e.ID, Key: e.Key}, 0, nil)
+		for _, l := range append(leases, spill) {
+			r.InvokeDone(l, 0, nil)
 		}
 		wait(5 * time.Minute)
 		synctest.Wait()
@@ -85,6 +88,7 @@ func TestProvisionedAreReplaced(t *testing.T) {
 			}
 			wait(time.Minute)
 		}
+		synctest.Wait()
 		if r.worker.starts < 40 {
 			t.Errorf("%d starts in a day with leases of an hour", r.worker.starts)
 		}
@@ -97,7 +101,7 @@ func TestProvisionedFollows(t *testing.T) {
 	two := record("v2", 0)
 	two.Name, two.Version, two.State, two.Serving = "f", "2", function.Pending, nil
 	all := functions{"f": fn, "f:1": one, "f:2": two}
-	run(t, Config{Functions: all, IdleTimeout: time.Minute}, 4096, func(r rig) {
+	run(t, Config{Functions: all, Tuning: Tuning{IdleTimeout: time.Minute}}, 4096, func(r rig) {
 		r.Changed(nil, fn)
 		wait(2 * time.Second)
 		moved := fn.Clone()

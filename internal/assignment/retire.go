@@ -4,33 +4,39 @@ import (
 	"time"
 
 	"hearth/internal/environment"
+	"hearth/internal/function"
 )
 
-// retireLocked forgets an environment and stops it in the background. The
-// caller has taken it out of the idle list. Once the service has stopped, the
-// worker destroys what is left when it stops itself.
-func (p *partition) retireLocked(e *env) {
-	if p.envs[e.id] == nil {
+// retire stops an environment. The caller has taken it out of the idle list.
+func (p *Partition) retire(e *env) {
+	if e.phase == leaving {
 		return
 	}
-	delete(p.envs, e.id)
+	e.phase = leaving
 	p.discount(e)
-	if !p.stopped {
-		p.svc.leaving.begin()
-		p.svc.wg.Go(func() { p.svc.retire(e) })
+	p.act.Stop(p, e.Worker, e.id)
+}
+
+// Stopped is what came of Actions.Stop.
+func (p *Partition) Stopped(id environment.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.in(id, leaving); e != nil {
+		p.gone(e)
 	}
 }
 
-// expire retires environments that have idled too long or near their end, and
+// Expire retires environments that have idled too long or near their end, and
 // forgets pools that hold nothing.
-func (p *partition) expire(now time.Time) {
+func (p *Partition) Expire() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for uid, pl := range p.pools {
+	now := p.cfg.Now()
+	for _, pl := range p.sortedPools() {
 		keep := pl.idle[:0]
 		for _, e := range pl.idle {
-			if now.Sub(e.idleSince) >= p.svc.cfg.IdleTimeout && pl.spare() || p.nearEnd(e, now) {
-				p.retireLocked(e)
+			if now.Sub(e.idleSince) >= p.cfg.IdleTimeout && pl.spare() || p.nearEnd(e, now) {
+				p.retire(e)
 				continue
 			}
 			keep = append(keep, e)
@@ -39,19 +45,27 @@ func (p *partition) expire(now time.Time) {
 		pl.idle = keep
 		p.replaceProvisioned(pl, now)
 		if p.unused(pl, now) {
-			delete(p.pools, uid)
+			delete(p.pools, pl.uid)
+		}
+	}
+	// What nobody has heard of ends with its lease.
+	for _, e := range p.sortedEnvs() {
+		if (e.phase == unheard || e.phase == doubtful) && now.After(e.LeaseEnd) {
+			pl := p.pools[e.Key.UID]
+			pl.unheard = without(pl.unheard, e)
+			p.retire(e)
 		}
 	}
 }
 
 // replaceProvisioned starts what is missing of the provisioned environments,
 // and replacements of those that come near their end, while they still serve.
-func (p *partition) replaceProvisioned(pl *pool, now time.Time) {
-	if p.stopped || pl.provisioned == 0 {
+func (p *Partition) replaceProvisioned(pl *pool, now time.Time) {
+	if pl.provisioned == 0 {
 		return
 	}
 	for _, e := range pl.idle {
-		if e.leaseEnd.Sub(now) < 2*p.svc.cfg.LeaseMargin {
+		if e.LeaseEnd.Sub(now) < 2*p.cfg.LeaseMargin {
 			p.discount(e)
 		}
 	}
@@ -60,21 +74,21 @@ func (p *partition) replaceProvisioned(pl *pool, now time.Time) {
 
 // unused says whether a pool can be forgotten: nothing refers to it, and its
 // back-off and scaling window are over.
-func (p *partition) unused(pl *pool, now time.Time) bool {
-	if len(pl.idle)+len(pl.waiters)+pl.starting+pl.provisioned > 0 || now.Before(pl.retryAt.Add(p.svc.cfg.MaxBackoff)) || now.Sub(pl.window) < 10*time.Second {
+func (p *Partition) unused(pl *pool, now time.Time) bool {
+	if len(pl.idle)+len(pl.waiters)+pl.starting+pl.provisioned > 0 || now.Before(pl.retryAt.Add(p.cfg.MaxBackoff)) || now.Sub(pl.window) < scalingWindow {
 		return false
 	}
 	for _, e := range p.envs {
-		if e.key.UID == pl.uid {
+		if e.Key.UID == pl.uid {
 			return false
 		}
 	}
 	return true
 }
 
-// retireFunction retires the idle environments of generations older than
+// RetireFunction retires the idle environments of generations older than
 // current; current 0 means that the function is gone and all of them go.
-func (p *partition) retireFunction(uid string, current uint64) {
+func (p *Partition) RetireFunction(uid string, current uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pl := p.pools[uid]
@@ -87,26 +101,22 @@ func (p *partition) retireFunction(uid string, current uint64) {
 	p.advance(pl, current)
 }
 
-func (p *partition) lost(id environment.ID) {
+// Lost is the worker's report that an environment ended by itself.
+func (p *Partition) Lost(id environment.ID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e := p.envs[id]
-	if e == nil || e.busy {
+	if e == nil || e.busy || e.phase != live && e.phase != unheard {
 		return // an invoke is in it: its end will be reported
 	}
-	pl := p.pools[e.key.UID]
-	for i, x := range pl.idle {
-		if x == e {
-			pl.idle = append(pl.idle[:i], pl.idle[i+1:]...)
-			break
-		}
-	}
-	p.retireLocked(e)
+	pl := p.pools[e.Key.UID]
+	pl.idle, pl.unheard = without(pl.idle, e), without(pl.unheard, e)
+	p.retire(e)
 }
 
 // oldestIdle is when the partition's least recently used idle environment
 // turned idle.
-func (p *partition) oldestIdle() (since time.Time, ok bool) {
+func (p *Partition) oldestIdle() (since time.Time, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if pl := p.oldestPool(); pl != nil {
@@ -116,7 +126,7 @@ func (p *partition) oldestIdle() (since time.Time, ok bool) {
 }
 
 // evictOldest begins to retire that environment.
-func (p *partition) evictOldest() bool {
+func (p *Partition) evictOldest() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pl := p.oldestPool()
@@ -125,13 +135,13 @@ func (p *partition) evictOldest() bool {
 	}
 	e := pl.idle[0]
 	pl.idle = append(pl.idle[:0], pl.idle[1:]...)
-	p.retireLocked(e)
+	p.retire(e)
 	return true
 }
 
-func (p *partition) oldestPool() *pool {
+func (p *Partition) oldestPool() *pool {
 	var oldest *pool
-	for _, pl := range p.pools {
+	for _, pl := range p.sortedPools() {
 		if len(pl.idle) > 0 && pl.spare() && (oldest == nil || pl.idle[0].idleSince.Before(oldest.idle[0].idleSince)) {
 			oldest = pl
 		}
@@ -139,28 +149,23 @@ func (p *partition) oldestPool() *pool {
 	return oldest
 }
 
-// stop refuses waiters and retires what is idle; busy environments go when
-// their invokes end.
-func (p *partition) stop() {
+// Environments adds what the partition has to a list, by id.
+func (p *Partition) Environments(all []Environment) []Environment {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, pl := range p.pools {
-		for len(pl.waiters) > 0 {
-			p.answerFirst(pl, answer{err: ErrStopped})
+	for _, e := range p.sortedEnvs() {
+		if e.phase == live || e.phase == unheard {
+			all = append(all, Environment{ID: e.id, Worker: e.Worker, Key: e.Key, Idle: !e.busy, LeaseEnd: e.LeaseEnd})
 		}
-		for _, e := range pl.idle {
-			p.retireLocked(e)
-		}
-		pl.idle = nil
-	}
-	p.stopped = true
-}
-
-func (p *partition) list(all []Environment) []Environment {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, e := range p.envs {
-		all = append(all, Environment{ID: e.id, Worker: e.worker, Key: e.key, Idle: !e.busy, LeaseEnd: e.leaseEnd})
 	}
 	return all
+}
+
+// Environment describes one environment for operators.
+type Environment struct {
+	ID       environment.ID
+	Worker   environment.WorkerID
+	Key      function.Key
+	Idle     bool
+	LeaseEnd time.Time
 }

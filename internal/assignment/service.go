@@ -3,7 +3,7 @@ package assignment
 import (
 	"context"
 	"errors"
-	"hash/maphash"
+	"hash/fnv"
 	"sync"
 	"time"
 
@@ -16,9 +16,8 @@ var ErrStopped = errors.New("assignment: the service is stopping")
 
 // Service hands out environments.
 type Service struct {
-	cfg        Config
-	seed       maphash.Seed
-	partitions []*partition
+	cfg     Config
+	members []*member
 	// starts bounds the environments being started in the whole service.
 	starts  chan struct{}
 	leaving departures
@@ -35,68 +34,133 @@ func New(cfg Config) (*Service, error) {
 	if err := cfg.fill(); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, seed: maphash.MakeSeed(), starts: make(chan struct{}, cfg.Starts)}
+	s := &Service{cfg: cfg, starts: make(chan struct{}, cfg.Starts)}
 	s.leaving.changed = make(chan struct{})
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	for range cfg.Partitions {
-		s.partitions = append(s.partitions, newPartition(s))
+	for id := range cfg.Partitions {
+		s.members = append(s.members, &member{
+			Partition: NewPartition(id, &s.cfg.Tuning, actions{s}),
+			log:       cfg.Journal(id), name: []byte(cfg.Name), ttl: cfg.Term, every: cfg.CheckpointEvery, logger: cfg.Log,
+			changed: make(chan struct{}), replica: NewReplica(),
+		})
 	}
 	return s, nil
 }
 
-// Start begins to expire idle environments.
+// Start begins to lead, and to expire idle environments.
 func (s *Service) Start() {
+	for _, m := range s.members {
+		s.wg.Go(func() { m.run(s.ctx) })
+	}
 	s.wg.Go(func() {
-		tick := time.NewTicker(s.cfg.Janitor)
-		defer tick.Stop()
+		expire, check := time.NewTicker(s.cfg.Janitor), time.NewTicker(s.cfg.Check)
+		defer expire.Stop()
+		defer check.Stop()
 		for {
+			do := (*Partition).Expire
 			select {
 			case <-s.ctx.Done():
 				return
-			case now := <-tick.C:
-				for _, p := range s.partitions {
-					p.expire(now)
-				}
+			case <-check.C:
+				do = (*Partition).Check
+			case <-expire.C:
+			}
+			for _, m := range s.members {
+				do(m.Partition)
 			}
 		}
 	})
 }
 
-// Stop refuses new work, retires every environment and waits until starts and
-// stops in flight have ended.
+// Stop refuses new work and hands the partitions over: environments stay where
+// they are, for the next leaders. It waits for starts and stops under way.
 func (s *Service) Stop() {
 	s.cancel(ErrStopped)
-	for _, p := range s.partitions {
-		p.stop()
-	}
 	s.wg.Wait()
 }
 
-func (s *Service) partition(uid string) *partition {
-	return s.partitions[maphash.String(s.seed, uid)%uint64(len(s.partitions))]
+// member is that of the function's partition.
+func (s *Service) member(uid string) *member {
+	return s.members[PartitionOf(uid, len(s.members))]
 }
+
+// PartitionOf is the partition of a function by its UID. Every process finds the
+// same.
+func PartitionOf(uid string, partitions int) int {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(uid))                // never fails
+	return int(h.Sum64() % uint64(partitions)) //nolint:gosec // both are small
+}
+
+func (s *Service) partition(uid string) *Partition { return s.member(uid).Partition }
 
 // Acquire leases an environment of the record's serving generation: an idle
 // one, or else whichever comes first of a new one and one that turns idle.
 func (s *Service) Acquire(ctx context.Context, rec *function.Record) (environment.Lease, error) {
-	return s.partition(rec.UID).acquire(ctx, rec)
+	m := s.member(rec.UID)
+	l, ok, err := m.Acquire(rec)
+	if ok || err != nil && !errors.Is(err, ErrNotLeading) {
+		return l, err
+	}
+	return s.wait(ctx, m, rec)
+}
+
+// wait is the long way: until somebody leads, and there is an environment.
+func (s *Service) wait(ctx context.Context, m *member, rec *function.Record) (environment.Lease, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Patience, throttled())
+	defer cancel()
+	stop := context.AfterFunc(s.ctx, cancel)
+	defer stop()
+	for {
+		l, err := s.waitHere(ctx, m, rec)
+		if !errors.Is(err, ErrNotLeading) {
+			return l, s.why(err)
+		}
+		if err := m.led(ctx); err != nil {
+			return l, s.why(err)
+		}
+	}
+}
+
+// why tells a caller that the service stops, if that is why it waited in vain.
+func (s *Service) why(err error) error {
+	if err != nil && s.ctx.Err() != nil {
+		return ErrStopped
+	}
+	return err
+}
+
+func (s *Service) waitHere(ctx context.Context, m *member, rec *function.Record) (environment.Lease, error) {
+	type answer struct {
+		lease environment.Lease
+		err   error
+	}
+	got := make(chan answer, 1)
+	w := m.Wait(rec, func(l environment.Lease, err error) { got <- answer{l, err} })
+	select {
+	case a := <-got:
+		return a.lease, a.err
+	case <-ctx.Done():
+		m.Abandon(w)
+		return environment.Lease{}, context.Cause(ctx)
+	}
 }
 
 // InvokeDone is the worker's report that an invoke has ended. For
 // OutcomeInitError, payload is what the caller was told.
 func (s *Service) InvokeDone(l environment.Lease, outcome environment.Outcome, payload []byte) {
-	s.partition(l.Key.UID).invokeDone(l, outcome, payload)
+	s.partition(l.Key.UID).Done(l, outcome, payload)
 }
 
-// Refused is the frontend's report that the worker did not accept an invoke
-// in the leased environment: whatever it is, it is of no more use.
-func (s *Service) Refused(l environment.Lease) {
-	s.partition(l.Key.UID).invokeDone(l, environment.OutcomeFault, nil)
+// Refused is the frontend's report that the worker did not accept the invoke of
+// a lease.
+func (s *Service) Refused(l environment.Lease, why error) {
+	s.partition(l.Key.UID).Refused(l, why)
 }
 
 // Lost is the worker's report that an environment ended by itself.
 func (s *Service) Lost(uid string, id environment.ID) {
-	s.partition(uid).lost(id)
+	s.partition(uid).Lost(id)
 }
 
 // Changed takes note that a function has changed or is gone (now nil), so
@@ -105,29 +169,20 @@ func (s *Service) Changed(old, now *function.Record) {
 	s.provision(old, now)
 	switch {
 	case now == nil && old != nil:
-		s.partition(old.UID).retireFunction(old.UID, 0)
+		s.partition(old.UID).RetireFunction(old.UID, 0)
 	case now != nil:
 		if old != nil && old.UID != now.UID {
-			s.partition(old.UID).retireFunction(old.UID, 0)
+			s.partition(old.UID).RetireFunction(old.UID, 0)
 		}
-		s.partition(now.UID).retireFunction(now.UID, now.Generation)
+		s.partition(now.UID).RetireFunction(now.UID, now.Generation)
 	}
-}
-
-// Environment describes one environment for operators.
-type Environment struct {
-	ID       environment.ID
-	Worker   environment.WorkerID
-	Key      function.Key
-	Idle     bool
-	LeaseEnd time.Time
 }
 
 // Environments lists what the service owns, in no order.
 func (s *Service) Environments() []Environment {
 	var all []Environment
-	for _, p := range s.partitions {
-		all = p.list(all)
+	for _, m := range s.members {
+		all = m.Environments(all)
 	}
 	return all
 }

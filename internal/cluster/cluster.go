@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -27,6 +28,7 @@ import (
 	"hearth/internal/frontend"
 	"hearth/internal/garbage"
 	"hearth/internal/iam"
+	"hearth/internal/journal"
 	"hearth/internal/keyring"
 	"hearth/internal/kms"
 	"hearth/internal/logsapi"
@@ -244,12 +246,17 @@ func (h *Hearth) openWorker(ctx context.Context) (err error) {
 	}
 	h.assignment, err = assignment.New(assignment.Config{
 		Placer: h.placement, Functions: h.catalog,
-		Worker: func(environment.WorkerID) assignment.Worker { return h.worker },
-		Log:    h.cfg.Log, Epoch: 1, IdleTimeout: h.cfg.IdleTimeout,
+		Worker:  func(environment.WorkerID) assignment.Worker { return h.worker },
+		Workers: func() []environment.WorkerID { return []environment.WorkerID{theWorker} },
+		Journal: func(partition int) journal.Log {
+			return journal.NewEtcd(h.etcd.Client(), "assignment/"+strconv.Itoa(partition))
+		},
+		Name: string(theWorker), Log: h.cfg.Log,
 		// A start is a second of work for a core or less. More of them at once
 		// than the cores can do make all of them late, and the invokes that
 		// wait get no environment that turns idle meanwhile.
-		Starts: startsPerCore * runtime.NumCPU(), StartsPerFunction: startsPerCore * runtime.NumCPU(),
+		Starts: startsPerCore * runtime.NumCPU(),
+		Tuning: assignment.Tuning{IdleTimeout: h.cfg.IdleTimeout, StartsPerFunction: startsPerCore * runtime.NumCPU()},
 	})
 	if err != nil {
 		return err
@@ -282,15 +289,17 @@ func (h *Hearth) openWorker(ctx context.Context) (err error) {
 
 // beat tells placement that the worker is well, now and from time to time.
 func (h *Hearth) beat() {
-	status := placement.Status{Worker: theWorker, CapacityMB: h.cfg.MemoryMB}
-	h.placement.Heartbeat(status)
+	beat := func() {
+		h.placement.Heartbeat(placement.Status{Worker: theWorker, CapacityMB: h.cfg.MemoryMB, Environments: h.worker.Promised()})
+	}
+	beat()
 	h.wg.Go(func() {
 		tick := time.NewTicker(heartbeat)
 		defer tick.Stop()
 		for {
 			select {
 			case <-tick.C:
-				h.placement.Heartbeat(status)
+				beat()
 			case <-h.ctx.Done():
 				return
 			}

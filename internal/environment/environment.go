@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"time"
 
 	"hearth/internal/function"
@@ -29,10 +30,11 @@ type WorkerID string
 // Start is what assignment sends a worker to start an environment.
 type Start struct {
 	ID ID
-	// Epoch is the assignment leader's epoch; a worker refuses a lower one
-	// than the environment has seen.
-	Epoch  uint64
-	Record *function.Record // Serving is what runs
+	// Partition of assignment owns the environment. Epoch is its leader's; a
+	// worker refuses a lower one than it has seen of the partition.
+	Partition int
+	Epoch     uint64
+	Record    *function.Record // Serving is what runs
 	// Provisioned says that it is initialised ahead of any invoke.
 	Provisioned bool
 	// LeaseEnd is when the environment's life ends; fixed at its creation.
@@ -58,6 +60,14 @@ var ErrNoCapacity = errors.New("no worker has room for the environment")
 // environment is gone or busy, or the lease's epoch is stale. Only then may
 // the invoke be tried elsewhere.
 var ErrNotAccepted = errors.New("the worker did not accept the invoke")
+
+// Why a worker has not accepted an invoke; each is an ErrNotAccepted. ErrStale
+// is also the answer to anything else that an old leader wants.
+var (
+	ErrBusy  = fmt.Errorf("%w: another is in the environment", ErrNotAccepted)
+	ErrGone  = fmt.Errorf("%w: the environment is gone", ErrNotAccepted)
+	ErrStale = fmt.Errorf("%w: assignment has a newer leader", ErrNotAccepted)
+)
 
 // BackoffError says that a function's init has failed several times in a row
 // and that no new environment is started yet. Payload is the last failure, in
@@ -88,12 +98,27 @@ type Started struct {
 
 // Lease is an environment handed to a frontend for one invoke.
 type Lease struct {
-	ID     ID
-	Worker WorkerID
-	Epoch  uint64
-	Key    function.Key
+	ID        ID
+	Worker    WorkerID
+	Partition int
+	// Epoch is the leader's, and Seq counts its leases: together they name this
+	// one.
+	Epoch uint64
+	Seq   uint64
+	Key   function.Key
 	// Cold is set when the environment was started for this invoke.
 	Cold *Started
+}
+
+// Report is what a worker says of an environment to the leader of its
+// partition.
+type Report struct {
+	ID  ID
+	Key function.Key
+	// Starting says that it is not ready yet. Busy says that an invoke is in it,
+	// which came by the lease of Epoch and Seq.
+	Starting, Busy bool
+	Epoch, Seq     uint64
 }
 
 // Outcome is the class of an invoke's end: it decides what becomes of the

@@ -32,8 +32,8 @@ type Counter interface {
 // Assigner leases environments.
 type Assigner interface {
 	Acquire(context.Context, *function.Record) (environment.Lease, error)
-	// Refused says that the worker did not accept the lease's invoke.
-	Refused(environment.Lease)
+	// Refused says that the worker did not accept the lease's invoke, and why.
+	Refused(l environment.Lease, why error)
 }
 
 // Worker runs an invoke in an environment. It releases the unit exactly
@@ -182,7 +182,7 @@ func (s *Service) invoke(ctx context.Context, account, name, qualifier string, r
 			s.cfg.Log.Error("invoke failed", "request", req.ID, "function", rec.ARN(), "error", err)
 			return nil, &t, awserr.Internal()
 		}
-		s.cfg.Assigner.Refused(lease)
+		s.cfg.Assigner.Refused(lease, err)
 		if try == attempts {
 			unit.Release()
 			s.cfg.Log.Error("no worker accepted the invoke", "request", req.ID, "function", rec.ARN(), "attempts", try)

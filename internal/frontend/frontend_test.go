@@ -34,7 +34,7 @@ type assigner struct {
 	refused int
 }
 
-func (a *assigner) Refused(environment.Lease) { a.refused++ }
+func (a *assigner) Refused(environment.Lease, error) { a.refused++ }
 
 func (a *assigner) Acquire(_ context.Context, r *function.Record) (environment.Lease, error) {
 	a.asked = append(a.asked, r)

@@ -235,9 +235,9 @@ func (r *Record) ARN() string {
 // Key names one generation of one function: the unit that environments are
 // kept for. It is comparable and cheap to hash.
 type Key struct {
-	UID        string
-	Version    string
-	Generation uint64
+	UID        string `json:"uid"`
+	Version    string `json:"version"`
+	Generation uint64 `json:"generation"`
 }
 
 // Key is the key of what the record serves now.

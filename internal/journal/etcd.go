@@ -174,6 +174,16 @@ func (l *Etcd) Leader(ctx context.Context) (*Leader, error) {
 	return &Leader{Term(answer.Kvs[0].ModRevision), answer.Kvs[0].Value}, nil
 }
 
+// Evict implements Log.
+func (l *Etcd) Evict(ctx context.Context, term Term) error {
+	ctx, cancel := l.bounded(ctx)
+	defer cancel()
+	if _, err := l.client.Txn(ctx).If(l.leads(term)).Then(clientv3.OpDelete(l.leaderKey())).Commit(); err != nil {
+		return fmt.Errorf("journal: end another's term: %w", err)
+	}
+	return nil
+}
+
 // leads is the condition that fences.
 func (l *Etcd) leads(term Term) clientv3.Cmp {
 	return clientv3.Compare(clientv3.ModRevision(l.leaderKey()), "=", int64(term))

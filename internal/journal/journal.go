@@ -73,6 +73,9 @@ type Log interface {
 	Lead(ctx context.Context, value []byte, ttl time.Duration) (Leadership, error)
 	// Leader returns who leads; nil if nobody does.
 	Leader(ctx context.Context) (*Leader, error)
+	// Evict ends a term, of whoever it is. The caller knows that the leader is no
+	// more, and that it need not lapse. A term that is over is no error.
+	Evict(ctx context.Context, term Term) error
 	// Append writes an entry behind the last one. Doing it again with the same
 	// term, index and data is the same as doing it once.
 	Append(ctx context.Context, e Entry) error

@@ -153,6 +153,19 @@ func (m *Memory) Leader(ctx context.Context) (*Leader, error) {
 	return &Leader{m.leader.term, bytes.Clone(m.leader.value)}, nil
 }
 
+// Evict implements Log.
+func (m *Memory) Evict(ctx context.Context, term Term) error {
+	if m.fault(ctx, OpLead) == Unreached {
+		return errUnreached
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.leads(term) {
+		m.leader.end()
+	}
+	return nil
+}
+
 func (m *Memory) leads(term Term) bool { return m.leader != nil && m.leader.term == term }
 
 // Append implements Log.

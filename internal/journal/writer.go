@@ -124,8 +124,7 @@ func (w *Writer) take() (batch []*queued, data []byte) {
 		if len(data)+binary.MaxVarintLen64+len(q.record) > MaxEntry {
 			break
 		}
-		data = binary.AppendUvarint(data, uint64(len(q.record)))
-		data = append(data, q.record...)
+		data = AppendRecord(data, q.record)
 		batch = append(batch, q)
 	}
 	w.waiting = append([]*queued(nil), w.waiting[len(batch):]...)
@@ -159,6 +158,12 @@ func (w *Writer) fail(batch []*queued, err error) {
 		close(q.done)
 	}
 	w.waiting = nil
+}
+
+// AppendRecord adds a record to an entry's data, as a Writer does.
+func AppendRecord(data, record []byte) []byte {
+	data = binary.AppendUvarint(data, uint64(len(record)))
+	return append(data, record...)
 }
 
 // errRecords says that an entry's data are not records.

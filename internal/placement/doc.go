@@ -10,8 +10,8 @@
 //  3. Leases end at jittered times, so that environments started together do
 //     not end together.
 //
-// Failure modes: a lost placement service loses only its books; workers report
-// what they run with their next heartbeat.
+// Failure modes: a lost placement service loses only its books, and there may be
+// several: workers report what they run with their next heartbeat.
 //
 // Design: docs/invoke-path.md.
 package placement

@@ -48,7 +48,15 @@ type Status struct {
 	// CapacityMB is the memory that environments may use in all.
 	CapacityMB int
 	Draining   bool
+	// Environments are those that the worker has or starts, with their memory in
+	// MB. It is they that count: grants by another placement service, or that
+	// this one has lost, are found by them.
+	Environments map[environment.ID]int
 }
+
+// unclaimed is how long a grant counts that the worker does not tell of: the
+// environment is on its way there, or was given up.
+const unclaimed = 5 * time.Minute
 
 // Service chooses workers.
 type Service struct {
@@ -56,18 +64,23 @@ type Service struct {
 
 	mu      sync.Mutex
 	workers map[environment.WorkerID]*worker
-	grants  map[environment.ID]grant
+	grants  map[environment.ID]*grant
 }
 
 type worker struct {
 	status Status
 	heard  time.Time
 	usedMB int
+	grants map[environment.ID]*grant
 }
 
 type grant struct {
-	worker   environment.WorkerID
+	worker   *worker
 	memoryMB int
+	at       time.Time
+	// seen says that the worker has told of it, returned that it is over: until
+	// the worker does not tell of it any more it is remembered for that.
+	seen, returned bool
 }
 
 // New makes a Service.
@@ -78,7 +91,7 @@ func New(cfg Config) (*Service, error) {
 	return &Service{
 		cfg:     cfg,
 		workers: make(map[environment.WorkerID]*worker),
-		grants:  make(map[environment.ID]grant),
+		grants:  make(map[environment.ID]*grant),
 	}, nil
 }
 
@@ -88,10 +101,36 @@ func (s *Service) Heartbeat(st Status) {
 	defer s.mu.Unlock()
 	w := s.workers[st.Worker]
 	if w == nil {
-		w = &worker{}
+		w = &worker{grants: make(map[environment.ID]*grant)}
 		s.workers[st.Worker] = w
 	}
-	w.status, w.heard = st, s.cfg.Now()
+	now := s.cfg.Now()
+	w.status, w.heard = st, now
+	for id, g := range w.grants {
+		if _, there := st.Environments[id]; there {
+			g.seen = true
+		} else if g.seen || g.returned || now.Sub(g.at) > unclaimed {
+			s.forget(id, g)
+		}
+	}
+	for id, mb := range st.Environments {
+		if s.grants[id] == nil {
+			s.add(id, &grant{worker: w, memoryMB: mb, at: now, seen: true})
+		}
+	}
+}
+
+func (s *Service) add(id environment.ID, g *grant) {
+	g.worker.usedMB += g.memoryMB
+	s.grants[id], g.worker.grants[id] = g, g
+}
+
+func (s *Service) forget(id environment.ID, g *grant) {
+	if !g.returned {
+		g.worker.usedMB -= g.memoryMB
+	}
+	delete(s.grants, id)
+	delete(g.worker.grants, id)
 }
 
 // Place grants a place for a new environment: best fit, that is the healthy
@@ -114,8 +153,7 @@ func (s *Service) Place(ask environment.PlaceRequest) (environment.Place, error)
 	best := slices.MinFunc(fit, func(a, b *worker) int {
 		return cmp.Or(cmp.Compare(a.room(), b.room()), cmp.Compare(a.status.Worker, b.status.Worker))
 	})
-	best.usedMB += ask.MemoryMB
-	s.grants[ask.ID] = grant{worker: best.status.Worker, memoryMB: ask.MemoryMB}
+	s.add(ask.ID, &grant{worker: best, memoryMB: ask.MemoryMB, at: now})
 	jitter := time.Duration(s.cfg.Random(int64(s.cfg.Lease/10) + 1))
 	return environment.Place{Worker: best.status.Worker, LeaseEnd: now.Add(s.cfg.Lease - jitter)}, nil
 }
@@ -125,12 +163,13 @@ func (s *Service) Place(ask environment.PlaceRequest) (environment.Place, error)
 func (s *Service) Return(id environment.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g, ok := s.grants[id]
-	if !ok {
+	g := s.grants[id]
+	if g == nil || g.returned {
 		return
 	}
-	delete(s.grants, id)
-	s.workers[g.worker].usedMB -= g.memoryMB
+	// A heartbeat that is on its way may still tell of it.
+	g.returned = true
+	g.worker.usedMB -= g.memoryMB
 }
 
 func (w *worker) room() int { return w.status.CapacityMB - w.usedMB }

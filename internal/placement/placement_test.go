@@ -51,6 +51,46 @@ func TestPlace(t *testing.T) {
 	}
 }
 
+// TestRelearns: what workers tell of counts, whoever granted it, and a grant that
+// they do not tell of any more is over.
+func TestRelearns(t *testing.T) {
+	now := time.Unix(1000, 0)
+	s, _ := New(Config{Silence: time.Hour, Now: func() time.Time { return now }})
+	beat := func(envs map[environment.ID]int) {
+		s.Heartbeat(Status{Worker: "w", CapacityMB: 1000, Environments: envs})
+	}
+	room := func(what string, mb int) {
+		t.Helper()
+		if got := s.workers["w"].room(); got != mb {
+			t.Errorf("%s: %d MB are free, want %d", what, got, mb)
+		}
+	}
+	beat(map[environment.ID]int{"another's": 300})
+	room("another's", 700)
+	if _, err := s.Place(ask("mine", 200)); err != nil {
+		t.Fatal(err)
+	}
+	beat(map[environment.ID]int{"another's": 300})
+	room("on its way there", 500)
+	beat(map[environment.ID]int{"another's": 300, "mine": 200})
+	beat(map[environment.ID]int{"mine": 200})
+	room("another's has ended", 800)
+	s.Return("mine")
+	room("returned", 1000)
+	beat(map[environment.ID]int{"mine": 200})
+	room("a heartbeat that was on its way", 1000)
+	beat(nil)
+	if _, err := s.Place(ask("given up", 200)); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(unclaimed + time.Second)
+	beat(nil)
+	room("given up", 1000)
+	if len(s.grants)+len(s.workers["w"].grants) > 0 {
+		t.Errorf("left: %v", s.grants)
+	}
+}
+
 func TestUnhealthyWorkersGetNothing(t *testing.T) {
 	now := time.Unix(1000, 0)
 	s, _ := New(Config{Silence: 10 * time.Second, Now: func() time.Time { return now }})

@@ -33,10 +33,11 @@ type env struct {
 	ended      chan struct{}
 	door       *door // to the API; nil without
 
-	mu     sync.Mutex
-	state  state
-	epoch  uint64
-	frozen bool
+	mu    sync.Mutex
+	state state
+	// The lease of the last invoke.
+	epoch, seq uint64
+	frozen     bool
 	// doomed says that no further invoke is to run here.
 	doomed bool
 	// destroyed says that destroy has begun.
@@ -49,26 +50,29 @@ type env struct {
 	memoryAt time.Time
 }
 
-// accept takes an invoke if the environment is idle and the epoch not stale.
-func (e *env) accept(ctx context.Context, epoch uint64) bool {
+// accept takes the invoke of a lease if the environment is idle.
+func (e *env) accept(ctx context.Context, l environment.Lease) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.state != idle || epoch < e.epoch {
-		return false
+	switch e.state {
+	case busy:
+		return environment.ErrBusy
+	case starting, gone:
+		return environment.ErrGone
+	case idle:
 	}
-	e.epoch = epoch
 	if e.freezer != nil {
 		e.freezer.Stop()
 	}
 	if e.frozen {
 		if err := e.sb.Resume(ctx); err != nil {
 			e.w.cfg.Log.Error("environment cannot be thawed", "environment", e.start.ID, "error", err)
-			return false
+			return environment.ErrGone
 		}
 		e.frozen = false
 	}
-	e.state = busy
-	return true
+	e.state, e.epoch, e.seq = busy, l.Epoch, l.Seq
+	return nil
 }
 
 // settle makes the environment idle and has it frozen if it stays so. It

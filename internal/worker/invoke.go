@@ -44,25 +44,25 @@ type call struct {
 
 // Invoke runs an invoke in an environment.
 func (w *Worker) Invoke(ctx context.Context, l environment.Lease, req *invocation.Request, unit invocation.Unit) (*invocation.Response, error) {
-	e := w.accept(ctx, l)
-	if e == nil {
-		return nil, environment.ErrNotAccepted
+	e, err := w.accept(ctx, l)
+	if err != nil {
+		return nil, err
 	}
 	c := &call{env: e, lease: l, req: req, unit: unit, begun: time.Now()}
 	return c.run(ctx), nil
 }
 
 // accept finds the environment of a lease and has it take an invoke.
-func (w *Worker) accept(ctx context.Context, l environment.Lease) *env {
+func (w *Worker) accept(ctx context.Context, l environment.Lease) (*env, error) {
+	if !w.terms.obey(l.Partition, l.Epoch) {
+		return nil, environment.ErrStale
+	}
 	v, ok := w.envs.Load(l.ID)
 	if !ok {
-		return nil
+		return nil, environment.ErrGone
 	}
 	e := v.(*env)
-	if !e.accept(ctx, l.Epoch) {
-		return nil
-	}
-	return e
+	return e, e.accept(ctx, l)
 }
 
 // version is the function's that runs.

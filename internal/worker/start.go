@@ -18,10 +18,23 @@ import (
 // Start starts an environment and returns when it can take an invoke. A
 // function whose init fails does not fail the start: its init runs again
 // inside the first invoke, as on AWS.
-func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environment.Started, err error) {
+func (w *Worker) Start(ctx context.Context, st *environment.Start) (*environment.Started, error) {
 	if w.ctx.Err() != nil {
 		return nil, errStopped
 	}
+	ctx, end, err := w.startings.begin(ctx, st)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	if !w.terms.obey(st.Partition, st.Epoch) {
+		return nil, environment.ErrStale
+	}
+	return w.bring(ctx, st)
+}
+
+// bring brings an environment up.
+func (w *Worker) bring(ctx context.Context, st *environment.Start) (_ *environment.Started, err error) {
 	cfg := st.Record.Serving
 	variables, err := w.variables(ctx, st.Record)
 	if err != nil {
@@ -30,7 +43,7 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (_ *environme
 	if err := w.reserve(cfg.MemorySize); err != nil {
 		return nil, err
 	}
-	e := &env{w: w, start: st, epoch: st.Epoch, ended: make(chan struct{})}
+	e := &env{w: w, start: st, ended: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.destroy())

@@ -18,9 +18,9 @@ import (
 func (w *Worker) InvokeStream(ctx context.Context, l environment.Lease, req *invocation.Request, unit invocation.Unit, to invocation.Sink) (
 	*invocation.Response, error,
 ) {
-	e := w.accept(ctx, l)
-	if e == nil {
-		return nil, environment.ErrNotAccepted
+	e, err := w.accept(ctx, l)
+	if err != nil {
+		return nil, err
 	}
 	c := &call{env: e, lease: l, req: req, unit: unit, begun: time.Now(), stream: controlstream.NewStream()}
 	ended := make(chan *invocation.Response, 1)

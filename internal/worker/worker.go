@@ -22,6 +22,9 @@ type Worker struct {
 	// endpoint is nil if functions have none.
 	endpoint *endpoint
 
+	terms     terms
+	startings startings
+
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
@@ -165,8 +168,10 @@ func (w *Worker) unreserve(mb int) {
 	w.usedMB -= mb
 }
 
-// Stop destroys an environment. It is harmless for one that is gone.
+// Stop destroys an environment, also one that is being started. It is harmless
+// for one that is gone.
 func (w *Worker) Stop(_ context.Context, id environment.ID) error {
+	w.startings.callOff(id)
 	v, ok := w.envs.LoadAndDelete(id)
 	if !ok {
 		return nil
