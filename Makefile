@@ -79,6 +79,10 @@ runtimes: build ## Build the images of all managed runtimes ahead of their first
 test: build bin/gofakes3 clients ## Run all tests, under the race detector
 	@scripts/test
 
+.PHONY: soak
+soak: deps ## Simulate 10,000 hours of a cluster that has bad luck
+	go test ./internal/sim -run Seeds -v -timeout 0 -args -seeds 1000 -chaos 10h
+
 .PHONY: lint
 lint: bin/golangci-lint clients ## Check the code, its format, its modules and what is generated
 	@scripts/lint

@@ -45,7 +45,7 @@ var layers = []layer{
 		"internal/frontend", "internal/garbage", "internal/iam", "internal/kms", "internal/logsapi", "internal/placement",
 		"internal/registry", "internal/worker",
 	}},
-	{name: "wiring", packages: []string{"internal/cluster"}},
+	{name: "wiring", packages: []string{"internal/cluster", "internal/sim"}},
 	{name: "command", packages: []string{"internal/bench", "internal/cli"}},
 	{name: "program", packages: []string{
 		"cmd/...", "examples/...", "test/...", "internal/api/constraintgen", "internal/api/operationgen",
