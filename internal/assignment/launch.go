@@ -47,7 +47,9 @@ func (p *Partition) launch(pl *pool, rec *function.Record) {
 		Intent: Intent{Key: rec.Key(), MemoryMB: rec.Serving.MemorySize},
 	}
 	p.envs[e.id] = e
-	p.act.Place(p, environment.PlaceRequest{ID: e.id, MemoryMB: e.MemoryMB})
+	p.act.Place(p, environment.PlaceRequest{
+		ID: e.id, Promise: environment.Promise{Function: e.Key.UID, MemoryMB: e.MemoryMB},
+	})
 }
 
 // Placed is what came of Actions.Place.

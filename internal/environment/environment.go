@@ -43,7 +43,14 @@ type Start struct {
 
 // PlaceRequest asks placement for a worker.
 type PlaceRequest struct {
-	ID       ID
+	ID ID
+	Promise
+}
+
+// Promise is what a worker keeps for an environment.
+type Promise struct {
+	// Function is its UID.
+	Function string
 	MemoryMB int
 }
 

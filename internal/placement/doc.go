@@ -7,7 +7,8 @@
 //  1. A worker that is unhealthy, draining or silent gets no new environment.
 //  2. The memory granted on a worker and not yet returned stays within its
 //     capacity. The worker is the final arbiter and may still refuse.
-//  3. Leases end at jittered times, so that environments started together do
+//  3. A function's environments are spread over the zones that have room.
+//  4. Leases end at jittered times, so that environments started together do
 //     not end together.
 //
 // Failure modes: a lost placement service loses only its books, and there may be

@@ -45,13 +45,15 @@ func (c *Config) fill() error {
 // Status is a worker's heartbeat.
 type Status struct {
 	Worker environment.WorkerID
+	// Zone is the worker's availability zone.
+	Zone string
 	// CapacityMB is the memory that environments may use in all.
 	CapacityMB int
 	Draining   bool
-	// Environments are those that the worker has or starts, with their memory in
-	// MB. It is they that count: grants by another placement service, or that
-	// this one has lost, are found by them.
-	Environments map[environment.ID]int
+	// Environments are those that the worker has or starts. It is they that count:
+	// grants by another placement service, or that this one has lost, are found
+	// by them.
+	Environments map[environment.ID]environment.Promise
 }
 
 // unclaimed is how long a grant counts that the worker does not tell of: the
@@ -75,9 +77,9 @@ type worker struct {
 }
 
 type grant struct {
-	worker   *worker
-	memoryMB int
-	at       time.Time
+	environment.Promise
+	worker *worker
+	at     time.Time
 	// seen says that the worker has told of it, returned that it is over: until
 	// the worker does not tell of it any more it is remembered for that.
 	seen, returned bool
@@ -113,27 +115,29 @@ func (s *Service) Heartbeat(st Status) {
 			s.forget(id, g)
 		}
 	}
-	for id, mb := range st.Environments {
+	for id, promise := range st.Environments {
 		if s.grants[id] == nil {
-			s.add(id, &grant{worker: w, memoryMB: mb, at: now, seen: true})
+			s.add(id, &grant{worker: w, Promise: promise, at: now, seen: true})
 		}
 	}
 }
 
 func (s *Service) add(id environment.ID, g *grant) {
-	g.worker.usedMB += g.memoryMB
+	g.worker.usedMB += g.MemoryMB
 	s.grants[id], g.worker.grants[id] = g, g
 }
 
 func (s *Service) forget(id environment.ID, g *grant) {
 	if !g.returned {
-		g.worker.usedMB -= g.memoryMB
+		g.worker.usedMB -= g.MemoryMB
 	}
 	delete(s.grants, id)
 	delete(g.worker.grants, id)
 }
 
-// Place grants a place for a new environment: best fit, that is the healthy
+// Place grants a place for a new environment. First the zone: where the function
+// has the fewest, and then where the least is used, so that the loss of a zone
+// costs every function its share and no more. There, best fit: the healthy
 // worker with the least room that is still enough, so that large environments
 // keep finding room.
 func (s *Service) Place(ask environment.PlaceRequest) (environment.Place, error) {
@@ -141,6 +145,16 @@ func (s *Service) Place(ask environment.PlaceRequest) (environment.Place, error)
 	defer s.mu.Unlock()
 	now := s.cfg.Now()
 	var fit []*worker
+	usedMB := make(map[string]int) // by zone
+	for _, w := range s.workers {
+		usedMB[w.status.Zone] += w.usedMB
+	}
+	ofFunction := make(map[string]int) // by zone
+	for _, g := range s.grants {
+		if g.Function == ask.Function && !g.returned {
+			ofFunction[g.worker.status.Zone]++
+		}
+	}
 	for _, w := range s.workers {
 		healthy := !w.status.Draining && now.Sub(w.heard) <= s.cfg.Silence
 		if healthy && w.room() >= ask.MemoryMB {
@@ -151,9 +165,11 @@ func (s *Service) Place(ask environment.PlaceRequest) (environment.Place, error)
 		return environment.Place{}, fmt.Errorf("placement: %w (%d MB)", environment.ErrNoCapacity, ask.MemoryMB)
 	}
 	best := slices.MinFunc(fit, func(a, b *worker) int {
-		return cmp.Or(cmp.Compare(a.room(), b.room()), cmp.Compare(a.status.Worker, b.status.Worker))
+		x, y := a.status.Zone, b.status.Zone
+		return cmp.Or(cmp.Compare(ofFunction[x], ofFunction[y]), cmp.Compare(usedMB[x], usedMB[y]), cmp.Compare(x, y),
+			cmp.Compare(a.room(), b.room()), cmp.Compare(a.status.Worker, b.status.Worker))
 	})
-	s.add(ask.ID, &grant{worker: best, memoryMB: ask.MemoryMB, at: now})
+	s.add(ask.ID, &grant{worker: best, Promise: ask.Promise, at: now})
 	jitter := time.Duration(s.cfg.Random(int64(s.cfg.Lease/10) + 1))
 	return environment.Place{Worker: best.status.Worker, LeaseEnd: now.Add(s.cfg.Lease - jitter)}, nil
 }
@@ -169,7 +185,7 @@ func (s *Service) Return(id environment.ID) {
 	}
 	// A heartbeat that is on its way may still tell of it.
 	g.returned = true
-	g.worker.usedMB -= g.memoryMB
+	g.worker.usedMB -= g.MemoryMB
 }
 
 func (w *worker) room() int { return w.status.CapacityMB - w.usedMB }

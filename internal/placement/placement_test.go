@@ -56,7 +56,8 @@ func TestPlace(t *testing.T) {
 func TestRelearns(t *testing.T) {
 	now := time.Unix(1000, 0)
 	s, _ := New(Config{Silence: time.Hour, Now: func() time.Time { return now }})
-	beat := func(envs map[environment.ID]int) {
+	type promises = map[environment.ID]environment.Promise
+	beat := func(envs promises) {
 		s.Heartbeat(Status{Worker: "w", CapacityMB: 1000, Environments: envs})
 	}
 	room := func(what string, mb int) {
@@ -65,19 +66,19 @@ func TestRelearns(t *testing.T) {
 			t.Errorf("%s: %d MB are free, want %d", what, got, mb)
 		}
 	}
-	beat(map[environment.ID]int{"another's": 300})
+	beat(promises{"another's": {MemoryMB: 300}})
 	room("another's", 700)
 	if _, err := s.Place(ask("mine", 200)); err != nil {
 		t.Fatal(err)
 	}
-	beat(map[environment.ID]int{"another's": 300})
+	beat(promises{"another's": {MemoryMB: 300}})
 	room("on its way there", 500)
-	beat(map[environment.ID]int{"another's": 300, "mine": 200})
-	beat(map[environment.ID]int{"mine": 200})
+	beat(promises{"another's": {MemoryMB: 300}, "mine": {MemoryMB: 200}})
+	beat(promises{"mine": {MemoryMB: 200}})
 	room("another's has ended", 800)
 	s.Return("mine")
 	room("returned", 1000)
-	beat(map[environment.ID]int{"mine": 200})
+	beat(promises{"mine": {MemoryMB: 200}})
 	room("a heartbeat that was on its way", 1000)
 	beat(nil)
 	if _, err := s.Place(ask("given up", 200)); err != nil {
@@ -89,6 +90,29 @@ func TestRelearns(t *testing.T) {
 	if len(s.grants)+len(s.workers["w"].grants) > 0 {
 		t.Errorf("left: %v", s.grants)
 	}
+}
+
+// TestZones: each function has its share in each zone, as long as there is room.
+func TestZones(t *testing.T) {
+	s, _ := New(Config{})
+	for _, w := range []environment.WorkerID{"a1", "a2", "b1", "c1"} {
+		s.Heartbeat(Status{Worker: w, Zone: string(w[:1]), CapacityMB: 1000})
+	}
+	place := func(id environment.ID, function string, want environment.WorkerID) {
+		t.Helper()
+		got, err := s.Place(environment.PlaceRequest{ID: id, Promise: environment.Promise{Function: function, MemoryMB: 400}})
+		if err != nil || got.Worker != want {
+			t.Errorf("%s: got %s, %v, want %s", id, got.Worker, err, want)
+		}
+	}
+	place("f1", "f", "a1")
+	place("f2", "f", "b1")
+	place("g1", "g", "c1") // where the least is used
+	place("f3", "f", "c1")
+	place("f4", "f", "a1") // best fit in the zone
+	place("f5", "f", "b1")
+	s.Heartbeat(Status{Worker: "c1", Zone: "c", CapacityMB: 1000, Draining: true})
+	place("f6", "f", "a2") // no room anywhere else
 }
 
 func TestUnhealthyWorkersGetNothing(t *testing.T) {
@@ -145,5 +169,5 @@ func TestNeverOvercommitted(t *testing.T) {
 }
 
 func ask(id environment.ID, mb int) environment.PlaceRequest {
-	return environment.PlaceRequest{ID: id, MemoryMB: mb}
+	return environment.PlaceRequest{ID: id, Promise: environment.Promise{MemoryMB: mb}}
 }

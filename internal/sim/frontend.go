@@ -84,6 +84,9 @@ func (i *invocation) try() {
 		i.end(&f.w.results.Failed)
 		return
 	}
+	if f.w.cfg.Managers {
+		i.partition = f.w.partitionOf(i.rec) // another one may be well
+	}
 	h := f.leaders[i.partition]
 	if h == nil {
 		f.w.after(200*time.Millisecond, i.try)
@@ -129,6 +132,7 @@ func (i *invocation) run(h *host, l environment.Lease) {
 		case a.refused != nil:
 			i.refused(h, l, a.refused)
 		default:
+			f.w.silence, f.w.lastOK = max(f.w.silence, f.w.now.Sub(f.w.lastOK)), f.w.now
 			i.end(&f.w.results.OK)
 		}
 	})

@@ -108,7 +108,7 @@ func (m *member) learn(v view) {
 	}
 	switch {
 	case v.leader == nil:
-		if !m.asking {
+		if !m.asking && (!m.h.w.cfg.Managers || m.id%zones == m.h.az) {
 			m.ask()
 		}
 	case v.leader.Term > m.term && string(v.leader.Value) != m.h.name:

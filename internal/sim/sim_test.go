@@ -79,3 +79,41 @@ func TestPlanted(t *testing.T) {
 		t.Logf("%s: found by seed %d: %s", name, found, strings.SplitN(err.Error(), "\n", 2)[0])
 	}
 }
+
+// TestZoneLoss: of what ran in the two zones that are left, everything is used
+// again. With owners that nobody takes over from it is not: those of the lost
+// zone had as much in the others.
+func TestZoneLoss(t *testing.T) {
+	var sum, managers Loss
+	for s := uint64(1); s <= 4; s++ {
+		for _, c := range []struct {
+			cfg  Config
+			into *Loss
+		}{{Config{Seed: s}, &sum}, {Config{Seed: s, Managers: true}, &managers}} {
+			c.cfg.Functions, c.cfg.Workers, c.cfg.CapacityMB = 20, 4, 16<<10
+			c.cfg.Every, c.cfg.Lease = 100*time.Millisecond, time.Hour
+			loss, err := LoseZone(c.cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.into.add(loss)
+		}
+	}
+	t.Logf("assignment: %+v, worker managers: %+v", sum, managers)
+	if sum.Orphans != 0 || sum.Lost != sum.Zone {
+		t.Errorf("assignment lost %d environments, of which %d were in the zone and %d are orphans", sum.Lost, sum.Zone, sum.Orphans)
+	}
+	if share := float64(managers.Lost) / float64(managers.Before); share < 0.45 || share > 0.65 {
+		t.Errorf("worker managers lost %.0f %% of environments, want about 5/9", 100*share)
+	}
+}
+
+func (l *Loss) add(more Loss) {
+	l.Before += more.Before
+	l.Zone += more.Zone
+	l.Lost += more.Lost
+	l.Orphans += more.Orphans
+	l.ColdBefore += more.ColdBefore
+	l.ColdAfter += more.ColdAfter
+	l.Silence = max(l.Silence, more.Silence)
+}

@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -66,9 +67,12 @@ func (w *worker) sorted() []*env {
 }
 
 func (w *worker) status() placement.Status {
-	s := placement.Status{Worker: w.id, CapacityMB: w.w.cfg.CapacityMB, Environments: make(map[environment.ID]int)}
+	s := placement.Status{
+		Worker: w.id, Zone: strconv.Itoa(w.az), CapacityMB: w.w.cfg.CapacityMB,
+		Environments: make(map[environment.ID]environment.Promise),
+	}
 	for _, e := range w.envs {
-		s.Environments[e.id] = e.memoryMB
+		s.Environments[e.id] = environment.Promise{Function: e.key.UID, MemoryMB: e.memoryMB}
 	}
 	return s
 }

@@ -44,7 +44,11 @@ type Config struct {
 	Patience              time.Duration // 30 s
 	Term                  time.Duration // 2 s
 	Lease                 time.Duration // 20 min
-	Bug                   Bug
+	// Managers has owners of environments as Lambda's worker managers once were:
+	// one in each zone, each with environments of all functions that it alone
+	// knows, and that nobody takes over.
+	Managers bool
+	Bug      Bug
 }
 
 func (c *Config) fill() {
@@ -83,6 +87,9 @@ type World struct {
 	starts  int
 	quiet   bool
 	results Results
+	// lastOK is when an invoke ended well, silence the longest time between two.
+	lastOK  time.Time
+	silence time.Duration
 }
 
 // Outcome is what a run has seen.
@@ -198,6 +205,9 @@ func (w *World) leader(partition int) *host {
 }
 
 func (w *World) partitionOf(rec *function.Record) int {
+	if w.cfg.Managers {
+		return w.dice.IntN(w.cfg.Partitions)
+	}
 	return assignment.PartitionOf(rec.UID, w.cfg.Partitions)
 }
 

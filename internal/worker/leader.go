@@ -114,18 +114,22 @@ func (e *env) tell() environment.Report {
 	}
 }
 
-// Promised is the memory that environments are promised, in MB: those that are
-// here, and those being started.
-func (w *Worker) Promised() map[environment.ID]int {
-	all := make(map[environment.ID]int)
+// Promised is what environments are promised: those that are here, and those
+// being started.
+func (w *Worker) Promised() map[environment.ID]environment.Promise {
+	all := make(map[environment.ID]environment.Promise)
 	w.startings.mu.Lock()
 	for id, b := range w.startings.byID {
-		all[id] = b.start.Record.Serving.MemorySize
+		all[id] = promise(b.start)
 	}
 	w.startings.mu.Unlock()
 	w.envs.Range(func(id, v any) bool {
-		all[id.(environment.ID)] = v.(*env).start.Record.Serving.MemorySize
+		all[id.(environment.ID)] = promise(v.(*env).start)
 		return true
 	})
 	return all
+}
+
+func promise(st *environment.Start) environment.Promise {
+	return environment.Promise{Function: st.Record.UID, MemoryMB: st.Record.Serving.MemorySize}
 }
