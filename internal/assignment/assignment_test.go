@@ -71,6 +71,8 @@ type fakeWorker struct {
 	delay   time.Duration
 	fail    error
 	running map[environment.ID]*environment.Start
+	// starting are on their way.
+	starting map[environment.ID]*environment.Start
 	// busy are those with an invoke in them, by what the test says.
 	busy   map[environment.ID]environment.Lease
 	off    map[environment.ID]bool // those that were stopped, also while they started
@@ -86,7 +88,7 @@ type fakeWorker struct {
 func newWorker(delay time.Duration) *fakeWorker {
 	return &fakeWorker{
 		delay: delay, running: map[environment.ID]*environment.Start{}, busy: map[environment.ID]environment.Lease{},
-		off: map[environment.ID]bool{}, epochs: map[int]uint64{},
+		off: map[environment.ID]bool{}, epochs: map[int]uint64{}, starting: map[environment.ID]*environment.Start{},
 	}
 }
 
@@ -96,11 +98,13 @@ func (w *fakeWorker) Start(ctx context.Context, s *environment.Start) (*environm
 	w.now++
 	w.most = max(w.most, w.now)
 	delay, fail := w.delay, w.fail
+	w.starting[s.ID] = s
 	w.mu.Unlock()
 	time.Sleep(delay) // simulated
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.now--
+	delete(w.starting, s.ID)
 	if w.off[s.ID] || s.Epoch < w.epochs[s.Partition] {
 		return nil, environment.ErrStale
 	}
@@ -147,6 +151,11 @@ func (w *fakeWorker) List(_ context.Context, partition int, epoch uint64) ([]env
 		if s.Partition == partition {
 			l, busy := w.busy[id]
 			all = append(all, environment.Report{ID: id, Key: s.Record.Key(), Busy: busy, Epoch: l.Epoch, Seq: l.Seq})
+		}
+	}
+	for id, s := range w.starting {
+		if s.Partition == partition {
+			all = append(all, environment.Report{ID: id, Key: s.Record.Key(), Starting: true})
 		}
 	}
 	return all, nil

@@ -19,10 +19,7 @@ func (p *Partition) Lead(epoch uint64, journaled *Replica) {
 	defer p.mu.Unlock()
 	p.epoch = epoch
 	for _, k := range journaled.Known() {
-		if e := p.envs[k.ID]; e != nil {
-			if !k.Ready && (e.phase == live || e.phase == unheard) {
-				p.act.Append(p, Record{Op: opReady, ID: k.ID})
-			}
+		if p.envs[k.ID] != nil {
 			continue
 		}
 		e := &env{id: k.ID, Intent: k.Intent, phase: doubtful}

@@ -152,6 +152,9 @@ func TestStartUnderWay(t *testing.T) {
 		gone.Go(func() { _, _ = p.a.Acquire(ctx, record("f", 1)) })
 		wait(time.Second)
 		p.change(p.a, p.b, record("f", 1))
+		if n := len(p.b.Environments()); n != 0 {
+			t.Errorf("b uses %d environments that are not ready", n)
+		}
 		cancel()
 		gone.Wait()
 		wait(2 * time.Minute)
@@ -162,7 +165,10 @@ func TestStartUnderWay(t *testing.T) {
 			t.Errorf("b has %d environments", n)
 		}
 		for _, m := range p.b.members {
-			if known := m.replica.Known(); len(known) > 0 {
+			m.mu.Lock()
+			known := m.replica.Known()
+			m.mu.Unlock()
+			if len(known) > 0 {
 				t.Errorf("the journal knows %+v", known)
 			}
 		}
@@ -239,6 +245,21 @@ func TestReportLost(t *testing.T) {
 			if e.ID == l.ID {
 				t.Error("an environment that is gone is still there")
 			}
+		}
+	})
+}
+
+// TestUnknown: what a worker has and the journal does not know is stopped.
+func TestUnknown(t *testing.T) {
+	both(t, func(t *testing.T, p pair) {
+		f := record("f", 1)
+		late := &environment.Start{ID: "late", Partition: PartitionOf(f.UID, 2), Epoch: 1 << 40, Record: f}
+		if _, err := p.worker.Start(t.Context(), late); err != nil {
+			t.Fatal(err)
+		}
+		wait(20 * time.Second)
+		if n := p.worker.count(); n != 0 {
+			t.Errorf("%d environments are left", n)
 		}
 	})
 }

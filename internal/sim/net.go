@@ -24,7 +24,10 @@ type network struct {
 var errSilent = errors.New("sim: no answer")
 
 func (n *network) delay(from, to *node) time.Duration {
-	if n.chance(0.001) {
+	switch dice := n.dice.Float64(); {
+	case dice < 0.0005:
+		return n.between(time.Second, 45*time.Second) // later than anybody waits
+	case dice < 0.0015:
 		return n.between(50*time.Millisecond, 3*time.Second)
 	}
 	if from.az == to.az {

@@ -339,7 +339,7 @@ func (w *World) agree() {
 		}
 		w.run(time.Second)
 	}
-	w.violatedf("%w", err)
+	w.violatedf("%v", err)
 }
 
 // disagreement is the first that there is.
