@@ -64,6 +64,10 @@ func (m *member) run(ctx context.Context) {
 	defer following.Wait()
 	m.evictSelf(ctx)
 	for ctx.Err() == nil {
+		if m.lags() {
+			pause(ctx) // the follower says why
+			continue
+		}
 		t, err := m.campaign(ctx)
 		if err == nil {
 			err = m.lead(ctx, t)
@@ -105,6 +109,14 @@ func (m *member) follow(ctx context.Context) {
 	}
 }
 
+// lags says that the journal cannot be followed: who does not know what it says
+// must not lead. Whoever leads already goes on.
+func (m *member) lags() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.followed != nil && !m.leading
+}
+
 func (m *member) followOnce(ctx context.Context) error {
 	c, err := m.log.Checkpoint(ctx)
 	if err != nil {
@@ -116,6 +128,9 @@ func (m *member) followOnce(ctx context.Context) error {
 		m.saved = max(m.saved, c.Index)
 	}
 	next := m.replica.Next()
+	if err == nil {
+		m.followed = nil
+	}
 	m.mu.Unlock()
 	if err != nil {
 		return err

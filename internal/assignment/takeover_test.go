@@ -10,6 +10,7 @@ import (
 
 	"hearth/internal/environment"
 	"hearth/internal/function"
+	"hearth/internal/journal"
 	"hearth/internal/placement"
 )
 
@@ -300,6 +301,47 @@ func TestCheckpoint(t *testing.T) {
 		p.b.InvokeDone(kept, environment.OutcomeOK, nil)
 		if l := p.acquire(p.b, f); l.ID != kept.ID {
 			t.Errorf("got %s, want %s", l.ID, kept.ID)
+		}
+	})
+}
+
+// TestNewerVersion: who does not know what the journal says does not lead, and
+// does not keep others from it.
+func TestNewerVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, logs := record("f", 1), new(journals)
+		log := logs.of(0)
+		newer, err := log.Lead(t.Context(), []byte("newer"), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unknown := journal.AppendRecord(nil, []byte(`{"op":"moved","id":"a"}`))
+		if err := log.Append(t.Context(), journal.Entry{Index: 1, Term: newer.Term(), Data: unknown}); err != nil {
+			t.Fatal(err)
+		}
+		if err := newer.Resign(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		places, err := placement.New(placement.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := alone(newWorker(time.Second), places)
+		cfg.Journal, cfg.Partitions = logs.of, 1
+		s, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		defer s.Stop()
+		for range 60 {
+			wait(time.Second)
+			if leads(s, f) {
+				t.Fatal("it leads, and does not know what the journal says")
+			}
+		}
+		if leader, err := log.Leader(t.Context()); leader != nil || err != nil {
+			t.Errorf("%v leads, %v", leader, err)
 		}
 	})
 }

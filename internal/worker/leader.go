@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"hearth/internal/environment"
 )
@@ -102,6 +103,32 @@ func (w *Worker) List(_ context.Context, partition int, epoch uint64) ([]environ
 		return true
 	})
 	return all, nil
+}
+
+// overstay is how long after its lease an idle environment is left to
+// assignment, which retires it before: if there is no leader, nobody else ends it.
+const overstay = time.Minute
+
+// expire ends the environments that nobody has ended.
+func (w *Worker) expire(now time.Time) {
+	w.envs.Range(func(_, v any) bool {
+		e := v.(*env)
+		e.mu.Lock()
+		over := e.state == idle && now.Sub(e.start.LeaseEnd) > overstay
+		if over {
+			e.state = gone
+		}
+		e.mu.Unlock()
+		if over {
+			w.wg.Go(func() {
+				if err := w.Stop(w.ctx, e.start.ID); err != nil {
+					w.cfg.Log.Error("environment not destroyed cleanly", "environment", e.start.ID, "error", err)
+				}
+				w.cfg.Reporter.Lost(e.start.Record.UID, e.start.ID)
+			})
+		}
+		return true
+	})
 }
 
 // tell is an environment in the words of List.

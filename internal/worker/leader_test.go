@@ -111,3 +111,31 @@ func TestCallOff(t *testing.T) {
 		s.callOff("e") // it is gone
 	})
 }
+
+// lostOnes are the environments that were reported as lost.
+type lostOnes struct {
+	outcomes
+	ids chan environment.ID
+}
+
+func (l lostOnes) Lost(_ string, id environment.ID) { l.ids <- id }
+
+// TestOverstay: an idle environment that nobody ends ends by itself.
+func TestOverstay(t *testing.T) {
+	lost := lostOnes{ids: make(chan environment.ID, 9)}
+	w := &Worker{ctx: t.Context(), cfg: Config{Reporter: lost}}
+	now := time.Now()
+	rec := &function.Record{Serving: &function.Config{}}
+	put := func(id environment.ID, end time.Time, s state) {
+		w.envs.Store(id, &env{w: w, start: &environment.Start{ID: id, Record: rec, LeaseEnd: end}, state: s, ended: make(chan struct{})})
+	}
+	put("over", now.Add(-2*time.Minute), idle)
+	put("busy", now.Add(-2*time.Minute), busy)
+	put("leaders", now.Add(-time.Second), idle)
+	put("young", now.Add(time.Hour), idle)
+	w.expire(now)
+	w.wg.Wait()
+	if id := <-lost.ids; id != "over" || len(lost.ids) > 0 || w.Environments() != 3 {
+		t.Errorf("%s was lost, and %d more; %d are left", id, len(lost.ids), w.Environments())
+	}
+}

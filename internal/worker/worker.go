@@ -76,6 +76,7 @@ func (w *Worker) Open(ctx context.Context) error {
 			select {
 			case <-tick.C:
 				w.pool.trim()
+				w.expire(time.Now())
 			case <-w.ctx.Done():
 				return
 			}
