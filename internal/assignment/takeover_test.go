@@ -305,6 +305,36 @@ func TestCheckpoint(t *testing.T) {
 	})
 }
 
+// TestFormerLife: a process that starts again need not wait for the term of the
+// life before; another process does.
+func TestFormerLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, logs := record("f", 1), new(journals)
+		if _, err := logs.of(0).Lead(t.Context(), []byte("test"), 0); err != nil {
+			t.Fatal(err)
+		}
+		places, err := placement.New(placement.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := alone(newWorker(time.Second), places)
+		cfg.Journal, cfg.Partitions = logs.of, 1
+		for _, name := range []string{"another", "test"} {
+			cfg.Name = name
+			s, err := New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Start()
+			wait(time.Minute)
+			if got := leads(s, f); got != (name == "test") {
+				t.Errorf("%s: leads is %v", name, got)
+			}
+			s.Stop()
+		}
+	})
+}
+
 // TestNewerVersion: who does not know what the journal says does not lead, and
 // does not keep others from it.
 func TestNewerVersion(t *testing.T) {

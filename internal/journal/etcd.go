@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -60,6 +61,7 @@ type etcdTerm struct {
 	lease clientv3.LeaseID
 	stop  context.CancelFunc // of keeping the lease
 	lost  chan struct{}
+	wg    sync.WaitGroup
 }
 
 func (t *etcdTerm) Term() Term            { return t.term }
@@ -68,7 +70,7 @@ func (t *etcdTerm) Lost() <-chan struct{} { return t.lost }
 // Resign implements Leadership.
 func (t *etcdTerm) Resign(ctx context.Context) error {
 	t.stop()
-	<-t.lost
+	t.wg.Wait()
 	return t.log.revoke(ctx, t.lease)
 }
 
@@ -99,17 +101,44 @@ func (l *Etcd) Lead(ctx context.Context, value []byte, ttl time.Duration) (_ Lea
 		stop()
 		return nil, errors.Join(fmt.Errorf("journal: keep the term: %w", err), l.revoke(context.WithoutCancel(ctx), lease))
 	}
-	go func() {
+	t.wg.Go(func() {
 		defer close(t.lost)
 		defer stop()
 		for range alive { // until the lease is over or given back
 		}
-	}()
+	})
 	if t.term, err = l.campaign(ctx, lease, value); err != nil {
 		// What nobody knows may have succeeded: with the lease it goes.
 		return nil, errors.Join(err, t.Resign(context.WithoutCancel(ctx)))
 	}
+	t.wg.Go(func() { t.watch(keep) })
 	return t, nil
+}
+
+// watch ends the term here when it has been ended in etcd.
+func (t *etcdTerm) watch(ctx context.Context) {
+	defer t.stop()
+	for from := int64(t.term) + 1; ctx.Err() == nil; {
+		for answer := range t.log.client.Watch(ctx, t.log.leaderKey(), clientv3.WithRev(from)) {
+			if len(answer.Events) > 0 {
+				return
+			}
+		}
+		// Etcd has compacted what was to come, or is on its way down.
+		answer, err := t.log.client.Get(ctx, t.log.leaderKey())
+		if err == nil {
+			if len(answer.Kvs) == 0 || Term(answer.Kvs[0].ModRevision) != t.term {
+				return
+			}
+			from = answer.Header.Revision + 1
+		}
+		timer := time.NewTimer(watchPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+		}
+	}
 }
 
 func (l *Etcd) grant(ctx context.Context, ttl time.Duration) (clientv3.LeaseID, error) {

@@ -181,6 +181,31 @@ func TestLead(t *testing.T) {
 }
 
 // TestFollow: a follower sees what was there and what comes, once and in order.
+// TestEvict: a term that another ends is over, and its leader hears of it.
+func TestEvict(t *testing.T) {
+	logs(t, func(t *testing.T, log journal.Log) {
+		first := lead(t, log, "first")
+		appended(t, log, first.Term(), 1, 2)
+		if err := log.Evict(t.Context(), first.Term()); err != nil {
+			t.Fatal(err)
+		}
+		<-first.Lost()
+		if err := log.Append(t.Context(), entry(3, first.Term())); !errors.Is(err, journal.ErrDeposed) {
+			t.Errorf("append: %v", err)
+		}
+		second := lead(t, log, "second")
+		if err := log.Evict(t.Context(), first.Term()); err != nil {
+			t.Errorf("a term that is over: %v", err)
+		}
+		appended(t, log, second.Term(), 3, 3)
+		for _, term := range []journal.Leadership{first, second} {
+			if err := term.Resign(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 func TestFollow(t *testing.T) {
 	logs(t, func(t *testing.T, log journal.Log) {
 		term := lead(t, log, "x")
