@@ -59,6 +59,12 @@ func (h *host) begin() {
 		h.members = append(h.members, m)
 		h.loop(h.w.cfg.Term/4, m.look)
 	}
+	// What etcd's watch tells a process in the end, whatever gets lost.
+	h.loop(10*time.Second, func() {
+		for i := range h.w.functions {
+			h.provide(i)
+		}
+	})
 	h.loop(time.Second, func() {
 		for _, m := range h.members {
 			m.partition.Expire()
@@ -69,6 +75,13 @@ func (h *host) begin() {
 			m.partition.Check()
 		}
 	})
+}
+
+// provide tells the partition of a function how many of its environments are to
+// be ready.
+func (h *host) provide(i int) {
+	rec := h.w.functions[i]
+	h.members[assignment.PartitionOf(rec.UID, h.w.cfg.Partitions)].partition.Provide(rec, h.w.provisioned[i])
 }
 
 // loop repeats something for as long as this life lasts.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"flag"
+	"math/rand/v2"
 	"runtime"
 	"strings"
 	"sync"
@@ -26,6 +27,17 @@ func (o *Outcome) add(more Outcome) {
 	o.Starts += more.Starts
 }
 
+// clusterOf is the cluster of a seed: small and large, with and without room.
+func clusterOf(seed uint64) Config {
+	dice := rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // it is to be the same each time
+	return Config{
+		Seed: seed, Chaos: *chaos,
+		Workers: 1 + dice.IntN(3), Partitions: 1 + dice.IntN(4), Functions: 1 + dice.IntN(8), Frontends: 1 + dice.IntN(2),
+		CapacityMB: 512 << dice.IntN(4), Lease: time.Duration(3+dice.IntN(30)) * time.Minute,
+		Every: time.Duration(200+dice.IntN(4000)) * time.Millisecond, Term: time.Duration(1+dice.IntN(5)) * time.Second,
+	}
+}
+
 // TestSeeds runs seed after seed. A seed that fails is run again by
 // -seed N.
 func TestSeeds(t *testing.T) {
@@ -39,7 +51,7 @@ func TestSeeds(t *testing.T) {
 	runs.SetLimit(runtime.GOMAXPROCS(0))
 	for s := first; s <= last; s++ {
 		runs.Go(func() error {
-			out, err := Run(Config{Seed: s, Chaos: *chaos})
+			out, err := Run(clusterOf(s))
 			mu.Lock()
 			defer mu.Unlock()
 			sum.add(out)

@@ -81,6 +81,9 @@ type World struct {
 	frontends []*frontend
 	functions []*function.Record
 
+	// provisioned is how many environments of a function are kept ready.
+	provisioned []int
+
 	ids     uint64
 	running map[environment.ID]int
 	open    int // invokes that have not ended
@@ -136,6 +139,7 @@ func build(cfg Config) *World {
 		c := &function.Config{MemorySize: 128}
 		w.functions = append(w.functions, &function.Record{UID: fmt.Sprintf("f%d", i), Generation: 1, Latest: c, Serving: c})
 	}
+	w.provisioned = make([]int, cfg.Functions)
 	w.keeper = newKeeper(w)
 	for az := range zones {
 		for i := range cfg.Workers {
@@ -236,7 +240,7 @@ func (w *World) mishap() {
 		w.cut[link] = true
 		w.after(lasts, func() { delete(w.cut, link) })
 	}
-	switch w.dice.IntN(9) {
+	switch w.dice.IntN(10) {
 	case 0, 1, 2:
 		all := w.processes()
 		p := all[w.dice.IntN(len(all))]
@@ -271,6 +275,8 @@ func (w *World) mishap() {
 		w.after(lasts, func() { w.loss = 0 })
 	case 8:
 		w.update(w.dice.IntN(len(w.functions)))
+	case 9:
+		w.provide(w.dice.IntN(len(w.functions)), w.dice.IntN(4))
 	}
 }
 
@@ -282,8 +288,19 @@ func (w *World) update(i int) {
 	w.notef("%s is updated", now.UID)
 	for _, h := range w.hosts {
 		w.send(w.keeper.node, h.node, func() {
-			h.members[w.partitionOf(now)].partition.RetireFunction(now.UID, now.Generation)
+			p := h.members[assignment.PartitionOf(now.UID, w.cfg.Partitions)].partition
+			p.RetireFunction(now.UID, now.Generation)
+			p.Provide(now, w.provisioned[i])
 		})
+	}
+}
+
+// provide changes how many environments are kept ready.
+func (w *World) provide(i, n int) {
+	w.provisioned[i] = n
+	w.notef("%d of %s are provisioned", n, w.functions[i].UID)
+	for _, h := range w.hosts {
+		w.send(w.keeper.node, h.node, func() { h.provide(i) })
 	}
 }
 
@@ -315,11 +332,43 @@ func (w *World) recover() {
 	w.quiet = true
 	w.run(2 * time.Minute) // and so do invokes
 	w.agree()
+	w.run(5 * time.Minute) // others have idled out, there is room
+	w.ready()
+	for i := range w.functions {
+		w.provide(i, 0)
+	}
 	w.run(20 * time.Minute) // all environments idle out
 	if n := w.count(); n > 0 && w.bad == nil {
 		w.violatedf("%d environments are left that nobody uses", n)
 	}
 	w.agree()
+}
+
+// ready wants as many environments as are provisioned, if there is room for
+// twice as many.
+func (w *World) ready() {
+	mb := 0
+	for i, n := range w.provisioned {
+		mb += n * w.functions[i].Serving.MemorySize
+	}
+	if 2*mb > len(w.workers)*w.cfg.CapacityMB {
+		return
+	}
+	for i, rec := range w.functions {
+		h := w.leader(assignment.PartitionOf(rec.UID, w.cfg.Partitions))
+		if w.bad != nil || h == nil {
+			return
+		}
+		n := 0
+		for _, e := range h.members[assignment.PartitionOf(rec.UID, w.cfg.Partitions)].partition.Environments(nil) {
+			if e.Key == rec.Key() {
+				n++
+			}
+		}
+		if n < w.provisioned[i] {
+			w.violatedf("%d environments of %s are ready, of %d that are provisioned", n, rec.UID, w.provisioned[i])
+		}
+	}
 }
 
 func (w *World) count() (n int) {
