@@ -172,6 +172,10 @@ func (s *Service) Find(ctx context.Context, ref Ref, hold func(chunk.Root)) (*Vo
 	return s.read(ctx, ref, hold)
 }
 
+// Lookup is Find without the building: whoever cannot build asks one who can if
+// the error is objectstore.ErrNotFound.
+func (s *Service) Lookup(ctx context.Context, ref Ref) (*Volume, error) { return s.read(ctx, ref, nil) }
+
 // make builds a volume, once for all who ask for it meanwhile. One who leaves
 // does not end it for the others.
 func (s *Service) make(ctx context.Context, ref Ref) error {

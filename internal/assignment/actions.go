@@ -3,6 +3,7 @@ package assignment
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -51,7 +52,20 @@ func (s *Service) start(worker environment.WorkerID, start *environment.Start) (
 	case <-s.ctx.Done():
 		return nil, context.Cause(s.ctx)
 	}
-	return s.cfg.Worker(worker).Start(s.ctx, start)
+	if s.cfg.Secrets != nil {
+		// The partition keeps its own without them.
+		with := *start
+		var err error
+		if with.Secrets, err = s.cfg.Secrets.Open(s.ctx, start.Record, start.LeaseEnd.Add(environment.Outlive)); err != nil {
+			return nil, fmt.Errorf("assignment: secrets of the function: %w", err)
+		}
+		start = &with
+	}
+	started, err := s.cfg.Worker(worker).Start(s.ctx, start)
+	if errors.Is(err, environment.ErrAway) {
+		s.cfg.Placer.Down(worker)
+	}
+	return started, err
 }
 
 // Stop implements Actions.

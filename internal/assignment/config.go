@@ -16,6 +16,8 @@ import (
 type Placer interface {
 	Place(environment.PlaceRequest) (environment.Place, error)
 	Return(environment.ID)
+	// Down says that a worker could not be reached; it may be heard of again.
+	Down(environment.WorkerID)
 }
 
 // Worker starts and stops environments. It refuses whoever comes with an older
@@ -30,6 +32,14 @@ type Worker interface {
 	// List tells of a partition's environments. From then on no older epoch is
 	// obeyed.
 	List(ctx context.Context, partition int, epoch uint64) ([]environment.Report, error)
+}
+
+// Secrets opens what the functions that are started get to know in confidence. An
+// error that an invoke's caller is to see is an *awserr.Error: that the
+// function's role is gone is one.
+type Secrets interface {
+	// Open says it for a record that keys are to stand for until a time.
+	Open(ctx context.Context, rec *function.Record, until time.Time) (environment.Secrets, error)
 }
 
 // Functions finds functions and versions in memory.
@@ -55,6 +65,8 @@ type Tuning struct {
 	// with each further one up to MaxBackoff. Defaults 250 ms and 10 s.
 	Backoff    time.Duration
 	MaxBackoff time.Duration
+	// ZoneOf is a worker's availability zone; nil if there are none.
+	ZoneOf func(environment.WorkerID) string
 	// NewID makes environment ids; default random.
 	NewID func() environment.ID
 	// Now is the clock; default time.Now.
@@ -67,16 +79,22 @@ type Config struct {
 
 	Placer    Placer
 	Functions Functions
+	// Secrets may be nil: functions have none then.
+	Secrets Secrets
 	// Worker finds a worker by its id, Workers lists all.
 	Worker  func(environment.WorkerID) Worker
 	Workers func() []environment.WorkerID
 	// Journal is a partition's.
 	Journal func(partition int) journal.Log
+	// Prefer says whether this process, of those that live, should lead a
+	// partition; nil if there is no other. Who should not hands over to who
+	// should.
+	Prefer func(partition int) bool
 	// Name is this process's in the journals: only one at a time has it.
 	Name string
 	Log  *slog.Logger
 
-	// Partitions spreads functions over leaders; default 16. The journals are
+	// Partitions spreads functions over leaders; DefaultPartitions if zero. The journals are
 	// made for a number, which cannot change.
 	Partitions int
 	// Starts bounds environments being started at once; default 64.
@@ -95,6 +113,9 @@ type Config struct {
 	// checkpoints; default 256.
 	CheckpointEvery int
 }
+
+// DefaultPartitions is how many partitions there are.
+const DefaultPartitions = 16
 
 func setDefault[T int | time.Duration](v *T, d T) {
 	if *v == 0 {
@@ -123,7 +144,7 @@ func (t *Tuning) Fill() error {
 }
 
 func (c *Config) fill() error {
-	setDefault(&c.Partitions, 16)
+	setDefault(&c.Partitions, DefaultPartitions)
 	setDefault(&c.Starts, 64)
 	setDefault(&c.CheckpointEvery, 256)
 	setDefault(&c.Patience, time.Minute)

@@ -128,7 +128,13 @@ func (p *Partition) failed(e *env, err error) {
 	if errors.Is(err, environment.ErrNoCapacity) {
 		err = throttled() // the worker had less room than placement knew
 	}
-	if !errors.Is(err, environment.ErrStale) { // else it was asked for in a term that is over
+	switch {
+	case errors.Is(err, environment.ErrStale): // it was asked for in a term that is over
+	case errors.Is(err, environment.ErrAway): // another worker can be
+		if p.epoch != 0 {
+			p.leave(e.Worker)
+		}
+	default:
 		p.noteProvisioned(pl, nil, err, now)
 		pl.refuse(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"hearth/internal/environment"
 	"hearth/internal/journal"
 )
 
@@ -21,6 +22,8 @@ type member struct {
 	ttl    time.Duration
 	every  int // entries between two checkpoints
 	logger *slog.Logger
+	told   func() // is called when leading begins or ends
+	cfg    *Config
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed and replaced when something below changes
@@ -62,7 +65,7 @@ func (m *member) run(ctx context.Context) {
 	var following sync.WaitGroup
 	following.Go(func() { m.follow(ctx) })
 	defer following.Wait()
-	m.evictSelf(ctx)
+	m.evict(ctx, string(m.name)) // nobody else has the name: it is that of a former life
 	for ctx.Err() == nil {
 		if m.lags() {
 			pause(ctx) // the follower says why
@@ -80,15 +83,15 @@ func (m *member) run(ctx context.Context) {
 	m.depose()
 }
 
-// evictSelf ends the term of this process's former life: nobody else has the
-// name, and nobody need wait for the term to lapse.
-func (m *member) evictSelf(ctx context.Context) {
+// evict ends the term of a process that is dead, so that nobody need wait for it
+// to lapse.
+func (m *member) evict(ctx context.Context, name string) {
 	leader, err := m.log.Leader(ctx)
-	if err == nil && leader != nil && string(leader.Value) == string(m.name) {
+	if err == nil && leader != nil && string(leader.Value) == name {
 		err = m.log.Evict(ctx, leader.Term)
 	}
 	if err != nil && ctx.Err() == nil {
-		m.logger.Warn("assignment: the former term lapses by itself", "partition", m.id, "error", err)
+		m.logger.Warn("assignment: a term lapses by itself", "partition", m.id, "of", name, "error", err)
 	}
 }
 
@@ -159,8 +162,27 @@ func (m *member) campaign(ctx context.Context) (journal.Leadership, error) {
 	look.Go(func() { m.lookForOther(looking) })
 	defer look.Wait()
 	defer stop()
+	if !m.preferred() {
+		timer := time.NewTimer(yield)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
 	return m.log.Lead(ctx, m.name, m.ttl)
 }
+
+const (
+	// yield is how long whoever should not lead leaves it to who should.
+	yield = 2 * time.Second
+	// yieldEvery is how often a leader looks whether another should lead.
+	yieldEvery = 5 * time.Second
+)
+
+// preferred says whether this process is the one that should lead.
+func (m *member) preferred() bool { return m.cfg.Prefer == nil || m.cfg.Prefer(m.id) }
 
 func (m *member) lookForOther(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
@@ -190,6 +212,7 @@ func (m *member) depose() {
 	m.change()
 	m.mu.Unlock()
 	m.Depose()
+	m.told()
 }
 
 // lead is one term.
@@ -213,7 +236,10 @@ func (m *member) lead(ctx context.Context, t journal.Leadership) (err error) {
 	m.Lead(uint64(t.Term()), m.replica) //nolint:gosec // terms are positive
 	m.change()
 	m.mu.Unlock()
+	m.told()
 	defer w.Close()
+	balance := time.NewTicker(yieldEvery)
+	defer balance.Stop()
 	for {
 		if err := m.checkpoint(ctx); err != nil {
 			m.logger.Warn("assignment: no checkpoint", "partition", m.id, "error", err)
@@ -223,6 +249,10 @@ func (m *member) lead(ctx context.Context, t journal.Leadership) (err error) {
 		m.mu.Unlock()
 		select {
 		case <-changed:
+		case <-balance.C:
+			if !m.preferred() {
+				return nil // the other campaigns already
+			}
 		case <-t.Lost():
 			return nil
 		case <-w.Failed():
@@ -289,7 +319,7 @@ func (m *member) append(ctx context.Context, r Record) error {
 		w, leading, changed := m.writer, m.leading, m.changed
 		m.mu.Unlock()
 		if !leading {
-			return ErrNotLeading
+			return environment.ErrNotLeading
 		}
 		if w != nil {
 			_, err := w.Append(ctx, record)

@@ -12,9 +12,6 @@ import (
 	"hearth/internal/function"
 )
 
-// ErrNotLeading says that this process does not lead the function's partition.
-var ErrNotLeading = errors.New("assignment: another leads the partition, or nobody does yet")
-
 // Actions is how a partition acts. Its methods return at once and call nothing
 // back from within: the partition is locked. What comes of them is told to the
 // partition by the method named. So the same partition runs in the service and
@@ -51,6 +48,9 @@ type Partition struct {
 	seq   uint64           // of the last lease
 	pools map[string]*pool // by function UID
 	envs  map[environment.ID]*env
+	// away are workers that could not be reached when last tried: what idles
+	// there is left alone until they have told of it.
+	away map[environment.WorkerID]bool
 }
 
 // pool is the environments of one function.
@@ -129,19 +129,23 @@ type Waiter struct {
 
 // NewPartition makes a partition that this process does not lead.
 func NewPartition(id int, cfg *Tuning, act Actions) *Partition {
-	return &Partition{id: id, cfg: cfg, act: act, pools: make(map[string]*pool), envs: make(map[environment.ID]*env)}
+	return &Partition{
+		id: id, cfg: cfg, act: act, pools: make(map[string]*pool), envs: make(map[environment.ID]*env),
+		away: make(map[environment.WorkerID]bool),
+	}
 }
 
-// Acquire leases an idle environment. If there is none, ok is false: Wait.
-func (p *Partition) Acquire(rec *function.Record) (l environment.Lease, ok bool, err error) {
+// Acquire leases an idle environment, in the zone of whoever asks if there is
+// one. If there is none, ok is false: Wait.
+func (p *Partition) Acquire(rec *function.Record, zone string) (l environment.Lease, ok bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.epoch == 0 {
-		return l, false, ErrNotLeading
+		return l, false, environment.ErrNotLeading
 	}
 	now := p.cfg.Now()
 	pl := p.pool(rec)
-	if e := p.pickIdle(pl, rec.Generation, now); e != nil {
+	if e := p.pickIdle(pl, rec.Generation, zone, now); e != nil {
 		return p.lease(e, now), true, nil
 	}
 	if now.Before(pl.retryAt) {
@@ -152,17 +156,17 @@ func (p *Partition) Acquire(rec *function.Record) (l environment.Lease, ok bool,
 
 // Wait has answer called with an environment, or with why there is none. It is
 // called at once if there is one by now.
-func (p *Partition) Wait(rec *function.Record, answer func(environment.Lease, error)) *Waiter {
+func (p *Partition) Wait(rec *function.Record, zone string, answer func(environment.Lease, error)) *Waiter {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w := &Waiter{rec: rec, answer: answer}
 	if p.epoch == 0 {
-		answer(environment.Lease{}, ErrNotLeading)
+		answer(environment.Lease{}, environment.ErrNotLeading)
 		return w
 	}
 	now := p.cfg.Now()
 	w.pl = p.pool(rec)
-	if e := p.pickIdle(w.pl, rec.Generation, now); e != nil {
+	if e := p.pickIdle(w.pl, rec.Generation, zone, now); e != nil {
 		w.give(p.lease(e, now))
 		return w
 	}
@@ -249,15 +253,14 @@ func (p *Partition) advance(pl *pool, generation uint64) {
 	pl.idle = pl.idle[:0]
 }
 
-// pickIdle takes the most recently used idle environment that is not near its
-// end. An invoke that resolved an older generation than the pool has (it read
-// its record just before a change) may use the newer one.
-func (p *Partition) pickIdle(pl *pool, generation uint64, now time.Time) *env {
+// pickIdle takes an idle environment that is not near its end. An invoke that
+// resolved an older generation than the pool has (it read its record just before
+// a change) may use the newer one.
+func (p *Partition) pickIdle(pl *pool, generation uint64, zone string, now time.Time) *env {
 	for _, from := range []*[]*env{&pl.idle, &pl.unheard} {
-		for n := len(*from); n > 0; n = len(*from) {
-			e := (*from)[n-1]
-			(*from)[n-1] = nil
-			*from = (*from)[:n-1]
+		for i := p.choose(*from, zone); i >= 0; i = p.choose(*from, zone) {
+			e := (*from)[i]
+			*from = slices.Delete(*from, i, i+1)
 			if e.Key.Generation < generation || p.nearEnd(e, now) {
 				p.retire(e)
 				continue
@@ -267,6 +270,27 @@ func (p *Partition) pickIdle(pl *pool, generation uint64, now time.Time) *env {
 		}
 	}
 	return nil
+}
+
+// nearby is how many environments are looked at for one in the same zone.
+const nearby = 64
+
+// choose finds the most recently used environment, of those in a zone if there is
+// one; -1 if there is none that can be reached.
+func (p *Partition) choose(from []*env, zone string) int {
+	best := -1
+	for i := len(from) - 1; i >= 0 && len(from)-i <= nearby || i >= 0 && best < 0; i-- {
+		if len(p.away) > 0 && p.away[from[i].Worker] {
+			continue
+		}
+		if zone == "" || p.cfg.ZoneOf == nil || p.cfg.ZoneOf(from[i].Worker) == zone {
+			return i
+		}
+		if best < 0 {
+			best = i
+		}
+	}
+	return best
 }
 
 func (p *Partition) nearEnd(e *env, now time.Time) bool {
@@ -298,7 +322,7 @@ func (p *Partition) leased(l environment.Lease) *env {
 // offer gives a free environment to the first waiter that may use it, or
 // keeps it idle.
 func (p *Partition) offer(pl *pool, e *env, cold *environment.Started, now time.Time) {
-	if len(pl.waiters) > 0 {
+	if len(pl.waiters) > 0 && !p.away[e.Worker] {
 		l := p.lease(e, now)
 		l.Cold = cold
 		w := pl.waiters[0]
@@ -383,9 +407,61 @@ func (p *Partition) Refused(l environment.Lease, why error) {
 		e.others = true // an invoke that a former leader gave it
 	case errors.Is(why, environment.ErrStale):
 		// Another leads: this process is about to hear of that.
+	case errors.Is(why, environment.ErrAway):
+		// As far as anybody knows it is as it was.
+		p.leave(e.Worker)
+		p.release(p.pools[e.Key.UID], e, p.cfg.Now())
 	default:
 		p.done(e, environment.OutcomeFault, nil)
 	}
+}
+
+// Away says that a worker cannot be reached.
+func (p *Partition) Away(worker environment.WorkerID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.epoch != 0 {
+		p.leave(worker)
+	}
+}
+
+// Heard says that a worker may be reached again.
+func (p *Partition) Heard(worker environment.WorkerID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.epoch != 0 && p.away[worker] {
+		p.act.List(p, worker, p.epoch)
+	}
+}
+
+// Epoch is the leader's; zero unless this process leads.
+func (p *Partition) Epoch() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.epoch
+}
+
+func (p *Partition) owns(id environment.ID, worker environment.WorkerID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.envs[id]
+	return e != nil && e.Worker == worker
+}
+
+func (p *Partition) leave(worker environment.WorkerID) {
+	if p.away[worker] {
+		return
+	}
+	p.away[worker] = true
+	now := p.cfg.Now()
+	for _, e := range p.sortedEnvs() {
+		if e.Worker == worker {
+			p.discount(e)
+			p.startMore(p.pools[e.Key.UID], now) // what is provisioned
+		}
+	}
+	// It tells when it is back.
+	p.act.List(p, worker, p.epoch)
 }
 
 func without(all []*env, e *env) []*env {

@@ -55,8 +55,15 @@ func (p *Partition) Expire() {
 			pl.unheard = without(pl.unheard, e)
 			p.retire(e)
 		}
+		if e.phase == live && e.busy && now.Sub(e.LeaseEnd) > overdue {
+			p.retire(e) // its worker has not been heard of since
+		}
 	}
 }
+
+// overdue is how long after its lease an environment can be busy: no invoke takes
+// as long.
+const overdue = time.Hour
 
 // replaceProvisioned starts what is missing of the provisioned environments,
 // and replacements of those that come near their end, while they still serve.

@@ -21,6 +21,9 @@ type Service struct {
 	// starts bounds the environments being started in the whole service.
 	starts  chan struct{}
 	leaving departures
+	// led tells of changes in what is led.
+	ledMu      sync.Mutex
+	ledChanged chan struct{}
 	// provisioning orders what provision does.
 	provisioning sync.Mutex
 
@@ -36,12 +39,13 @@ func New(cfg Config) (*Service, error) {
 	}
 	s := &Service{cfg: cfg, starts: make(chan struct{}, cfg.Starts)}
 	s.leaving.changed = make(chan struct{})
+	s.ledChanged = make(chan struct{})
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	for id := range cfg.Partitions {
 		s.members = append(s.members, &member{
 			Partition: NewPartition(id, &s.cfg.Tuning, actions{s}),
 			log:       cfg.Journal(id), name: []byte(cfg.Name), ttl: cfg.Term, every: cfg.CheckpointEvery, logger: cfg.Log,
-			changed: make(chan struct{}), replica: NewReplica(),
+			changed: make(chan struct{}), replica: NewReplica(), told: s.tellLed, cfg: &s.cfg,
 		})
 	}
 	return s, nil
@@ -95,31 +99,43 @@ func PartitionOf(uid string, partitions int) int {
 func (s *Service) partition(uid string) *Partition { return s.member(uid).Partition }
 
 // Acquire leases an environment of the record's serving generation: an idle
-// one, or else whichever comes first of a new one and one that turns idle.
+// one, or else whichever comes first of a new one and one that turns idle. If
+// another process leads the function's partition, or none, it waits until this
+// one does.
 func (s *Service) Acquire(ctx context.Context, rec *function.Record) (environment.Lease, error) {
-	m := s.member(rec.UID)
-	l, ok, err := m.Acquire(rec)
-	if ok || err != nil && !errors.Is(err, ErrNotLeading) {
-		return l, err
+	for {
+		l, err := s.AcquireLed(ctx, rec, "")
+		if !errors.Is(err, environment.ErrNotLeading) {
+			return l, err
+		}
+		waiting, done := s.patience(ctx)
+		err = s.member(rec.UID).led(waiting)
+		done()
+		if err != nil {
+			return l, s.why(err)
+		}
 	}
-	return s.wait(ctx, m, rec)
 }
 
-// wait is the long way: until somebody leads, and there is an environment.
-func (s *Service) wait(ctx context.Context, m *member, rec *function.Record) (environment.Lease, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Patience, throttled())
-	defer cancel()
-	stop := context.AfterFunc(s.ctx, cancel)
-	defer stop()
-	for {
-		l, err := s.waitHere(ctx, m, rec)
-		if !errors.Is(err, ErrNotLeading) {
-			return l, s.why(err)
-		}
-		if err := m.led(ctx); err != nil {
-			return l, s.why(err)
-		}
+// AcquireLed is Acquire for a caller in a zone, which looks for another process
+// itself if this one does not lead: environment.ErrNotLeading.
+func (s *Service) AcquireLed(ctx context.Context, rec *function.Record, zone string) (environment.Lease, error) {
+	m := s.member(rec.UID)
+	l, ok, err := m.Acquire(rec, zone)
+	if ok || err != nil {
+		return l, err
 	}
+	ctx, done := s.patience(ctx)
+	defer done()
+	l, err = s.waitHere(ctx, m, rec, zone)
+	return l, s.why(err)
+}
+
+// patience bounds how long an invoke waits.
+func (s *Service) patience(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.Patience, throttled())
+	stop := context.AfterFunc(s.ctx, cancel)
+	return ctx, func() { stop(); cancel() }
 }
 
 // why tells a caller that the service stops, if that is why it waited in vain.
@@ -130,19 +146,75 @@ func (s *Service) why(err error) error {
 	return err
 }
 
-func (s *Service) waitHere(ctx context.Context, m *member, rec *function.Record) (environment.Lease, error) {
+func (s *Service) waitHere(ctx context.Context, m *member, rec *function.Record, zone string) (environment.Lease, error) {
 	type answer struct {
 		lease environment.Lease
 		err   error
 	}
 	got := make(chan answer, 1)
-	w := m.Wait(rec, func(l environment.Lease, err error) { got <- answer{l, err} })
+	w := m.Wait(rec, zone, func(l environment.Lease, err error) { got <- answer{l, err} })
 	select {
 	case a := <-got:
 		return a.lease, a.err
 	case <-ctx.Done():
 		m.Abandon(w)
 		return environment.Lease{}, context.Cause(ctx)
+	}
+}
+
+// Led returns the partitions that this process leads, with their epochs, and a
+// channel that is closed when that changes.
+func (s *Service) Led() (map[int]uint64, <-chan struct{}) {
+	s.ledMu.Lock()
+	changed := s.ledChanged
+	s.ledMu.Unlock()
+	led := make(map[int]uint64)
+	for _, m := range s.members {
+		if epoch := m.Epoch(); epoch != 0 {
+			led[m.id] = epoch
+		}
+	}
+	return led, changed
+}
+
+// Leads says whether this process leads a partition.
+func (s *Service) Leads(partition int) bool {
+	return partition >= 0 && partition < len(s.members) && s.members[partition].Epoch() != 0
+}
+
+// Owns says whether an environment of a function is known to be at a worker.
+func (s *Service) Owns(uid string, id environment.ID, worker environment.WorkerID) bool {
+	return s.partition(uid).owns(id, worker)
+}
+
+func (s *Service) tellLed() {
+	s.ledMu.Lock()
+	defer s.ledMu.Unlock()
+	close(s.ledChanged)
+	s.ledChanged = make(chan struct{})
+}
+
+// WorkerHeard says that a worker has told that it is well: what was away is asked
+// how it is.
+func (s *Service) WorkerHeard(worker environment.WorkerID) {
+	for _, m := range s.members {
+		m.Heard(worker)
+	}
+}
+
+// WorkerAway says that a worker cannot be reached.
+func (s *Service) WorkerAway(worker environment.WorkerID) {
+	s.cfg.Placer.Down(worker)
+	for _, m := range s.members {
+		m.Away(worker)
+	}
+}
+
+// Evict ends the terms of a process that is known to be dead, so that nobody need
+// wait for them to lapse.
+func (s *Service) Evict(name string) {
+	for _, m := range s.members {
+		s.wg.Go(func() { m.evict(s.ctx, name) })
 	}
 }
 
@@ -155,6 +227,9 @@ func (s *Service) InvokeDone(l environment.Lease, outcome environment.Outcome, p
 // Refused is the frontend's report that the worker did not accept the invoke of
 // a lease.
 func (s *Service) Refused(l environment.Lease, why error) {
+	if errors.Is(why, environment.ErrAway) {
+		s.cfg.Placer.Down(l.Worker)
+	}
 	s.partition(l.Key.UID).Refused(l, why)
 }
 

@@ -67,11 +67,12 @@ func (p *Partition) Depose() {
 	p.epoch = 0
 	for _, pl := range p.sortedPools() {
 		for len(pl.waiters) > 0 {
-			pl.refuse(ErrNotLeading)
+			pl.refuse(environment.ErrNotLeading)
 		}
 		pl.idle, pl.unheard, pl.starting, pl.live = nil, nil, 0, 0
 	}
 	clear(p.envs)
+	clear(p.away)
 }
 
 // Check asks all workers again how the environments are: reports get lost.
@@ -93,6 +94,8 @@ func (p *Partition) Listed(worker environment.WorkerID, epoch uint64, asked time
 	if p.epoch != epoch {
 		return
 	}
+	back := p.away[worker]
+	delete(p.away, worker)
 	said := make(map[environment.ID]environment.Report, len(reports))
 	for _, r := range reports {
 		said[r.ID] = r
@@ -101,6 +104,9 @@ func (p *Partition) Listed(worker environment.WorkerID, epoch uint64, asked time
 		if e.Worker == worker {
 			r, there := said[e.id]
 			p.hear(e, r, there, asked)
+			if back && there && e.phase == live {
+				p.count(p.pools[e.Key.UID], e)
+			}
 		}
 	}
 	for _, r := range reports {
@@ -116,7 +122,21 @@ func (p *Partition) Listed(worker environment.WorkerID, epoch uint64, asked time
 	}
 	now := p.cfg.Now()
 	for _, pl := range p.sortedPools() {
+		if back {
+			p.serve(pl, now)
+		}
 		p.startMore(pl, now)
+	}
+}
+
+// serve gives idle environments to those who wait.
+func (p *Partition) serve(pl *pool, now time.Time) {
+	for len(pl.waiters) > 0 {
+		e := p.pickIdle(pl, pl.waiters[0].rec.Generation, "", now)
+		if e == nil {
+			return
+		}
+		p.offer(pl, e, nil, now)
 	}
 }
 

@@ -74,6 +74,7 @@ eval "$(hearth env)".`,
 	root.AddCommand(
 		a.up(), a.down(), a.env(), a.deploy(), a.invoke(), a.logs(), a.list(), a.remove(),
 		a.runtimes(), a.doctor(), a.bench(), a.audit(), a.account(), a.key(), a.registry(), a.image(), a.gc(), a.chunks(), a.cache(), a.blockfs(),
+		a.serveNode(), a.chaos(),
 	)
 	return root
 }

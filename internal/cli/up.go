@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,12 +18,14 @@ import (
 	"hearth/internal/datadir"
 	"hearth/internal/garbage"
 	"hearth/internal/osthread"
+	"hearth/internal/zones"
 )
 
 func (a *app) up() *cobra.Command {
 	var cfg cluster.Config
 	var s3Keys string
 	var detach, verbose bool
+	var azs int
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start Hearth on this machine",
@@ -39,7 +40,14 @@ func (a *app) up() *cobra.Command {
 			if err := s3Credentials(&cfg.S3.Credentials, s3Keys); err != nil {
 				return err
 			}
-			return serve(cmd.Context(), cfg, verbose)
+			switch azs {
+			case 1:
+				return serve(cmd.Context(), cfg, verbose)
+			case len(zones.Zones):
+				return serveZones(cmd.Context(), cfg, verbose)
+			default:
+				return fmt.Errorf("--azs %d: want 1, or %d for a cluster in as many processes as it has roles", azs, len(zones.Zones))
+			}
 		},
 	}
 	f := cmd.Flags()
@@ -68,6 +76,7 @@ func (a *app) up() *cobra.Command {
 	runtimeCacheFlag(f, &cfg.RuntimeCache)
 	f.StringVar(&cfg.Runsc, "runsc", "", "the sandbox runtime (default runsc beside this program)")
 	f.StringVar(&cfg.Init, "init", "", "process 1 of sandboxes (default hearth-init beside this program)")
+	f.IntVar(&azs, "azs", 1, "availability zones: 1, or 3 to run each role of each zone as a process of its own")
 	f.BoolVar(&detach, "detach", false, "serve in the background and return when ready")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log more")
 	return cmd
@@ -78,17 +87,7 @@ func serve(ctx context.Context, cfg cluster.Config, verbose bool) error {
 	if os.Geteuid() != 0 {
 		return errors.New("hearth up makes sandboxes and must run as root; try: sudo hearth up")
 	}
-	level := slog.LevelInfo
-	if verbose {
-		level = slog.LevelDebug
-	}
-	fatal := make(chan error, 1)
-	cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	cfg.Progress = func(line string) { fmt.Fprintln(os.Stderr, line) }
-	cfg.Fatal = func(err error) {
-		fmt.Fprintln(os.Stderr, "hearth: cannot go on:", err)
-		os.Exit(1)
-	}
+	cfg = prepared(cfg, verbose)
 	if err := osthread.SetTimerSlack(timerSlack); err != nil {
 		return err
 	}
@@ -98,12 +97,9 @@ func serve(ctx context.Context, cfg cluster.Config, verbose bool) error {
 	}
 	fmt.Fprintln(os.Stderr, "hearth ready on", h.URL())
 	fmt.Fprintf(os.Stderr, "for AWS tools: eval \"$(hearth env%s)\"\n", dataFlag(cfg.DataDir))
-	select {
-	case <-ctx.Done():
-	case err = <-fatal:
-	}
+	<-ctx.Done()
 	fmt.Fprintln(os.Stderr, "hearth stopping: waiting for invokes under way")
-	return errors.Join(err, h.Stop(context.WithoutCancel(ctx)))
+	return h.Stop(context.WithoutCancel(ctx))
 }
 
 // timerSlack is that of a serving Hearth, which shares its cores with sandboxes.

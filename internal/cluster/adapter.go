@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,8 +13,10 @@ import (
 	"time"
 
 	"hearth/internal/control"
+	"hearth/internal/environment"
 	"hearth/internal/function"
 	"hearth/internal/iam"
+	"hearth/internal/kms"
 	"hearth/internal/mount"
 	"hearth/internal/netns"
 	"hearth/internal/s3"
@@ -126,17 +129,26 @@ type scratchVolume struct{ *scratch.Volume }
 
 func (v scratchVolume) Path() string { return v.Dir }
 
-// roles offers the worker keys of functions' roles.
-type roles struct{ people *iam.Service }
+// secrets opens functions' variables, and makes keys of their roles.
+type secrets struct {
+	kms    *kms.Service
+	people *iam.Service
+}
 
-// For implements worker.Credentials. The session is named after the function,
+// Open implements assignment.Secrets. The session is named after the function,
 // as on AWS.
-func (r roles) For(ctx context.Context, rec *function.Record, life time.Duration) (worker.Keys, error) {
-	c, err := r.people.FunctionSession(ctx, rec.Serving.Role, rec.ARN(), life)
-	if err != nil {
-		return worker.Keys{}, err
+func (s secrets) Open(ctx context.Context, rec *function.Record, until time.Time) (opened environment.Secrets, err error) {
+	if sealed := rec.Serving.Sealed; !sealed.IsZero() {
+		if opened.Variables, err = s.kms.OpenEnvironment(ctx, rec.Account, rec.ARN(), sealed.Sealed); err != nil {
+			return environment.Secrets{}, err
+		}
 	}
-	return worker.Keys{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}, nil
+	c, err := s.people.FunctionSession(ctx, rec.Serving.Role, rec.ARN(), time.Until(until))
+	if err != nil {
+		return environment.Secrets{}, fmt.Errorf("credentials of the function's role: %w", err)
+	}
+	opened.Keys = environment.Keys{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}
+	return opened, nil
 }
 
 // inside is the API as functions see it. The worker comes before the API does:

@@ -8,6 +8,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"hearth/internal/awserr"
 	"hearth/internal/chunk"
 	"hearth/internal/chunkstore/origin"
 	"hearth/internal/chunkstore/stack"
@@ -48,7 +49,7 @@ func (c *Config) chunkPuts() int {
 
 // openChunks opens what keeps the chunks, and what collects their garbage.
 func (h *Hearth) openChunks(ctx context.Context, salt *chunk.Salt) (err error) {
-	at := h.cfg.chunks(h.dir.Chunks(), h.dir.Cache()).Origin
+	at := h.cfg.chunks(h.kept(h.dir.Chunks()), h.dir.Cache()).Origin
 	if err := h.settleOrigin(ctx, at); err != nil {
 		return err
 	}
@@ -57,7 +58,7 @@ func (h *Hearth) openChunks(ctx context.Context, salt *chunk.Salt) (err error) {
 	}
 	h.stopLast(func() { h.stopped("chunk store", h.chunks.Close()) })
 	cfg := garbage.Config{
-		Store: garbage.Etcd{Client: h.etcd.Client()}, Chunks: h.chunks,
+		Store: garbage.Etcd{Client: h.client}, Chunks: h.chunks,
 		Rotation: h.cfg.GCRotation, Expiry: h.cfg.GCExpiry, Log: h.cfg.Log,
 	}
 	if bucket, ok := h.chunks.(*origin.S3); ok {
@@ -76,7 +77,7 @@ const originKey = "hearth/chunk-origin"
 // settleOrigin makes sure that the chunks are where they are said to be: in
 // another place no function would start.
 func (h *Hearth) settleOrigin(ctx context.Context, at origin.Location) error {
-	client := h.etcd.Client()
+	client := h.client
 	if h.cfg.Chunks.Moved {
 		if _, err := client.Put(ctx, originKey, at.String()); err != nil {
 			return fmt.Errorf("record where chunks are: %w", err)
@@ -111,6 +112,9 @@ func (h *Hearth) settleOrigin(ctx context.Context, at origin.Location) error {
 
 // chunkCounters tells where chunks were read from.
 func (h *Hearth) chunkCounters(ctx context.Context, _ []byte) (any, error) {
+	if h.blockfs == nil {
+		return nil, awserr.New("ResourceConflictException", "Each worker of a cluster counts for itself; this process is none.")
+	}
 	var s stack.Stats
 	err := h.blockfs.Counters(ctx, &s)
 	return &s, err

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"hearth/internal/api"
 	"hearth/internal/artifact"
 	"hearth/internal/assignment"
@@ -52,13 +54,15 @@ const startsPerCore = 3
 // heartbeat is how often the worker tells placement that it is well.
 const heartbeat = 2 * time.Second
 
-// Hearth is a running process with all its services.
+// Hearth is a running process with all its services, or what one process of a
+// cluster has of them: Node.
 type Hearth struct {
 	cfg Config
 
 	dir        *datadir.Dir
 	creds      datadir.Credentials
 	etcd       *etcd.Server
+	client     *clientv3.Client
 	objects    *objectstore.Dir
 	logs       *logstore.Store
 	keyring    *keyring.Keyring
@@ -77,11 +81,16 @@ type Hearth struct {
 	placement  *placement.Service
 	assignment *assignment.Service
 	worker     *worker.Worker
+	machines   machines
 	control    *control.Service
 	server     *http.Server
 	inside     inside
 	listen     string // the address that is listened on
 	url        string
+	// provisioner knows of environments that are initialised ahead.
+	provisioner api.Provisioner
+	// ending is called when clients are about to be refused.
+	ending []func()
 
 	ctx context.Context
 	wg  sync.WaitGroup
@@ -92,7 +101,7 @@ type Hearth struct {
 // Start brings everything up; on error everything that had been started is
 // stopped again.
 func Start(ctx context.Context, cfg Config) (_ *Hearth, err error) {
-	if err := cfg.fill(); err != nil {
+	if err := cfg.Fill(); err != nil {
 		return nil, err
 	}
 	h := &Hearth{cfg: cfg}
@@ -113,7 +122,10 @@ func Start(ctx context.Context, cfg Config) (_ *Hearth, err error) {
 	}
 	h.stopLast(func() { _ = listener.Close() }) // closed by the server already, as a rule
 	h.listen = listener.Addr().String()
-	for _, step := range []func(context.Context) error{h.openStores, h.openImages, h.openVolumes, h.openWorker, h.openControl, h.collectGarbage} {
+	for _, step := range []func(context.Context) error{
+		h.openDir, h.startEtcd, h.openObjects, h.openLogs, h.openIdentities, h.openCatalog, h.openImages, h.openArtifacts, h.startBlockfs,
+		h.openRuntimes, h.sweepRuntimes, h.openAlone, h.openControl, h.collectGarbage,
+	} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -131,36 +143,65 @@ func (h *Hearth) unwind() {
 	h.undo = nil
 }
 
-// openStores opens what lasts: the data directory, etcd, objects and logs.
-func (h *Hearth) openStores(ctx context.Context) (err error) {
-	if h.dir, err = datadir.Open(h.cfg.DataDir); err != nil {
+// openDir takes the data directory.
+func (h *Hearth) openDir(context.Context) (err error) {
+	if err := h.lockDir(); err != nil {
 		return err
 	}
-	h.stopLast(func() { h.stopped("data directory", h.dir.Close()) })
-	if h.creds, err = h.dir.Credentials(); err != nil {
-		return err
+	h.creds, err = h.dir.Credentials()
+	return err
+}
+
+// lockDir takes the data directory of a process that has no keys of clients.
+func (h *Hearth) lockDir() (err error) {
+	if h.dir, err = datadir.Open(h.cfg.DataDir); err == nil {
+		h.stopLast(func() { h.stopped("data directory", h.dir.Close()) })
 	}
+	return err
+}
+
+// startEtcd starts a member of its own.
+func (h *Hearth) startEtcd(ctx context.Context) (err error) {
 	if h.etcd, err = etcd.Start(ctx, etcd.Config{Dir: h.dir.Etcd(), Log: h.cfg.Log, OnFatal: h.cfg.Fatal}); err != nil {
 		return err
 	}
 	h.stopLast(h.etcd.Stop)
-	if h.objects, err = objectstore.OpenDir(h.dir.Objects()); err != nil {
+	h.client = h.etcd.Client()
+	return nil
+}
+
+func (h *Hearth) openObjects(context.Context) (err error) {
+	if h.objects, err = objectstore.OpenDir(h.kept(h.dir.Objects())); err != nil {
 		return err
 	}
 	h.stopLast(func() { h.stopped("object store", h.objects.Close()) })
-	if h.logs, err = logstore.Open(logstore.Config{Dir: h.dir.Logs(), Account: h.creds.AccountID, Log: h.cfg.Log}); err != nil {
+	return nil
+}
+
+func (h *Hearth) openLogs(context.Context) (err error) {
+	if h.logs, err = logstore.Open(logstore.Config{Dir: h.kept(h.dir.Logs()), Account: h.creds.AccountID, Log: h.cfg.Log}); err != nil {
 		return err
 	}
 	h.stopLast(h.logs.Stop)
-	if err := h.openIdentities(ctx); err != nil {
-		return err
-	}
-	h.catalog = catalog.New(catalog.Config{Client: h.etcd.Client(), Log: h.cfg.Log})
+	return nil
+}
+
+func (h *Hearth) openCatalog(ctx context.Context) error {
+	h.catalog = catalog.New(catalog.Config{Client: h.client, Log: h.cfg.Log})
 	if err := h.catalog.Start(ctx); err != nil {
 		return err
 	}
 	h.stopLast(h.catalog.Stop)
 	return nil
+}
+
+// kept is where something is kept whose place in a data directory of its own
+// would be dir.
+func (h *Hearth) kept(dir string) string {
+	if h.cfg.StoreDir == "" {
+		return dir
+	}
+	return filepath.Join(h.cfg.StoreDir, filepath.Base(dir))
 }
 
 // openIdentities starts what keeps secrets and knows who may do what.
@@ -181,7 +222,7 @@ func (h *Hearth) openIdentities(ctx context.Context) (err error) {
 		Tokens: tokens,
 		Audit:  h.audit.Record,
 		Audits: h.audit.Keeps,
-		Client: h.etcd.Client(), Sealer: h.keyring, Log: h.cfg.Log,
+		Client: h.client, Sealer: h.keyring, Log: h.cfg.Log,
 		Root: iam.Root{Account: h.creds.AccountID, AccessKeyID: h.creds.AccessKeyID, Secret: h.creds.SecretAccessKey},
 	})
 	if err != nil {
@@ -192,7 +233,7 @@ func (h *Hearth) openIdentities(ctx context.Context) (err error) {
 	}
 	h.stopLast(h.people.Stop)
 	h.kms, err = kms.New(kms.Config{
-		Client: h.etcd.Client(), Keeper: h.keyring, Region: h.cfg.Region, Log: h.cfg.Log,
+		Client: h.client, Keeper: h.keyring, Region: h.cfg.Region, Log: h.cfg.Log,
 		Authorize: h.people.Authorize, Operator: h.creds.AccountID,
 	})
 	if err != nil {
@@ -206,7 +247,7 @@ func (h *Hearth) openIdentities(ctx context.Context) (err error) {
 }
 
 func (h *Hearth) openKeyring(ctx context.Context) (*keyring.Keyring, error) {
-	cfg := keyring.Config{Store: h.dir.Keyring(), Client: h.etcd.Client(), Log: h.cfg.Log}
+	cfg := keyring.Config{Store: h.dir.Keyring(), Client: h.client, Log: h.cfg.Log}
 	if h.cfg.KMSKey != "" {
 		external, err := keyring.NewAWS(keyring.AWSConfig{KeyARN: h.cfg.KMSKey, Endpoint: h.cfg.KMSEndpoint, Credentials: h.cfg.KMSCredentials})
 		if err != nil {
@@ -217,9 +258,8 @@ func (h *Hearth) openKeyring(ctx context.Context) (*keyring.Keyring, error) {
 	return keyring.Open(ctx, cfg)
 }
 
-// openWorker starts the machine's worker, and placement and assignment, which
-// own its environments.
-func (h *Hearth) openWorker(ctx context.Context) (err error) {
+// openRuntimes opens the images of managed runtimes.
+func (h *Hearth) openRuntimes(context.Context) (err error) {
 	cache := h.cfg.RuntimeCache
 	if cache == "" {
 		cache = h.dir.Runtimes()
@@ -227,48 +267,67 @@ func (h *Hearth) openWorker(ctx context.Context) (err error) {
 	if h.runtimes, err = managedruntime.Open(cache, h.cfg.Log); err != nil {
 		return err
 	}
-	if err := h.dir.KeepsImages(cache); err != nil {
-		return err
-	}
-	if err := h.sweepRuntimes(ctx); err != nil {
-		return err
-	}
-	maker, err := scratch.New(filepath.Join(h.dir.Worker(), "templates"))
-	if err != nil {
-		return err
-	}
-	driver, err := h.newDriver()
-	if err != nil {
-		return err
-	}
-	if h.placement, err = placement.New(placement.Config{Lease: h.cfg.Lease}); err != nil {
-		return err
-	}
-	h.assignment, err = assignment.New(assignment.Config{
-		Placer: h.placement, Functions: h.catalog,
-		Worker:  func(environment.WorkerID) assignment.Worker { return h.worker },
-		Workers: func() []environment.WorkerID { return []environment.WorkerID{theWorker} },
+	return h.dir.KeepsImages(cache)
+}
+
+// assigning is the configuration of assignment with its journals in etcd.
+func (h *Hearth) assigning() assignment.Config {
+	return assignment.Config{
+		Placer: h.placement, Functions: h.catalog, Secrets: secrets{h.kms, h.people}, Log: h.cfg.Log,
 		Journal: func(partition int) journal.Log {
-			return journal.NewEtcd(h.etcd.Client(), "assignment/"+strconv.Itoa(partition))
+			return journal.NewEtcd(h.client, "assignment/"+strconv.Itoa(partition))
 		},
-		Name: string(theWorker), Log: h.cfg.Log,
 		// A start is a second of work for a core or less. More of them at once
 		// than the cores can do make all of them late, and the invokes that
 		// wait get no environment that turns idle meanwhile.
 		Starts: startsPerCore * runtime.NumCPU(),
 		Tuning: assignment.Tuning{IdleTimeout: h.cfg.IdleTimeout, StartsPerFunction: startsPerCore * runtime.NumCPU()},
-	})
+	}
+}
+
+// openAlone starts the machine's only worker, and placement and assignment, which
+// own its environments.
+func (h *Hearth) openAlone(ctx context.Context) (err error) {
+	if h.placement, err = placement.New(placement.Config{Lease: h.cfg.Lease}); err != nil {
+		return err
+	}
+	cfg := h.assigning()
+	cfg.Name = string(theWorker)
+	cfg.Worker = func(environment.WorkerID) assignment.Worker { return h.worker }
+	cfg.Workers = func() []environment.WorkerID { return []environment.WorkerID{theWorker} }
+	if h.assignment, err = assignment.New(cfg); err != nil {
+		return err
+	}
+	if h.volumes, err = volumefs.NewHost(h.artifacts, h.blockfs, h.buildDir(), h.cfg.Log); err != nil {
+		return err
+	}
+	err = h.openWorker(ctx, worker.Config{ID: theWorker, Images: images{h}, Logs: h.logs, Reporter: h.assignment, API: &h.inside})
 	if err != nil {
 		return err
 	}
-	h.worker, err = worker.New(worker.Config{
-		ID: theWorker, Dir: h.dir.Worker(), Driver: driver,
-		Images: images{h}, Code: code{h}, Environments: h.kms, Volumes: volumes{maker}, Logs: h.logs, Reporter: h.assignment,
-		Credentials: roles{h.people}, API: &h.inside,
-		Log: h.cfg.Log, Region: h.cfg.Region,
-		Egress: h.cfg.Egress, CapacityMB: h.cfg.MemoryMB, Pool: h.cfg.Pool,
-	})
+	h.machines = thisMachine{h.volumes, h.worker}
+	h.provisioner = h.assignment
+	h.assignment.Start()
+	h.stopLast(h.assignment.Stop)
+	h.beat(func(s placement.Status) { h.placement.Heartbeat(s) })
+	unsubscribe := h.catalog.Subscribe(h.assignment.Changed)
+	h.stopLast(unsubscribe)
+	return nil
+}
+
+// openWorker starts the machine's worker, given what differs from one Hearth to
+// another.
+func (h *Hearth) openWorker(ctx context.Context, cfg worker.Config) error {
+	maker, err := scratch.New(filepath.Join(h.dir.Worker(), "templates"))
 	if err != nil {
+		return err
+	}
+	if cfg.Driver, err = h.newDriver(); err != nil {
+		return err
+	}
+	cfg.Dir, cfg.Code, cfg.Volumes = h.dir.Worker(), code{h}, volumes{maker}
+	cfg.Log, cfg.Region, cfg.Egress, cfg.CapacityMB, cfg.Pool = h.cfg.Log, h.cfg.Region, h.cfg.Egress, h.cfg.MemoryMB, h.cfg.Pool
+	if h.worker, err = worker.New(cfg); err != nil {
 		return err
 	}
 	if err := h.worker.Open(ctx); err != nil {
@@ -276,21 +335,14 @@ func (h *Hearth) openWorker(ctx context.Context) (err error) {
 	}
 	h.stopLast(func() { h.stopped("worker", h.worker.Close()) })
 	// Nothing of a former life is mounted any more.
-	if _, err := h.blockfs.Sweep(ctx); err != nil {
-		return err
-	}
-	h.assignment.Start()
-	h.stopLast(h.assignment.Stop)
-	h.beat()
-	unsubscribe := h.catalog.Subscribe(h.assignment.Changed)
-	h.stopLast(unsubscribe)
-	return nil
+	_, err = h.blockfs.Sweep(ctx)
+	return err
 }
 
 // beat tells placement that the worker is well, now and from time to time.
-func (h *Hearth) beat() {
+func (h *Hearth) beat(tell func(placement.Status)) {
 	beat := func() {
-		h.placement.Heartbeat(placement.Status{Worker: theWorker, CapacityMB: h.cfg.MemoryMB, Environments: h.worker.Promised()})
+		tell(placement.Status{Worker: theWorker, CapacityMB: h.cfg.MemoryMB, Environments: h.worker.Promised()})
 	}
 	beat()
 	h.wg.Go(func() {
@@ -313,7 +365,7 @@ func (h *Hearth) openControl(ctx context.Context) error {
 		return err
 	}
 	h.control = control.New(control.Config{
-		Catalog: h.catalog, Objects: h.objects, Volumes: functionVolumes{h.artifacts, h.worker},
+		Catalog: h.catalog, Objects: h.objects, Volumes: functionVolumes{h.artifacts, h.machines},
 		Preparer: preparer{h}, Buckets: buckets, Images: functionImages{h}, Sealer: h.kms,
 		Log: h.cfg.Log, Region: h.cfg.Region, Limits: control.Limits{Concurrency: h.cfg.AccountConcurrency},
 	})
@@ -326,30 +378,43 @@ func (h *Hearth) openControl(ctx context.Context) error {
 
 // serve answers clients.
 func (h *Hearth) serve(listener net.Listener) error {
+	front, err := h.front(h.assignment, func(environment.WorkerID) frontend.Worker { return h.worker })
+	if err != nil {
+		return err
+	}
+	handler, err := h.handler(front)
+	if err != nil {
+		return err
+	}
+	h.listenAndServe(listener, handler)
+	return h.dir.Serving(h.url)
+}
+
+// front makes the frontend of invokes.
+func (h *Hearth) front(assigner frontend.Assigner, find func(environment.WorkerID) frontend.Worker) (*frontend.Service, error) {
 	counter, err := counting.New(counting.Config{AccountConcurrency: h.cfg.AccountConcurrency})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	h.stopLast(h.catalog.Subscribe(counter.Changed))
-	front, err := frontend.New(frontend.Config{
-		Catalog: h.catalog, Counter: counter, Assigner: h.assignment,
-		Worker: func(environment.WorkerID) frontend.Worker { return h.worker },
-		Region: h.cfg.Region, Log: h.cfg.Log,
+	return frontend.New(frontend.Config{
+		Catalog: h.catalog, Counter: counter, Assigner: assigner, Worker: find, Region: h.cfg.Region, Log: h.cfg.Log,
 	})
+}
+
+// handler makes the handler of all that clients may ask for.
+func (h *Hearth) handler(front *frontend.Service) (http.Handler, error) {
+	_, port, err := net.SplitHostPort(h.listen)
 	if err != nil {
-		return err
-	}
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	if err != nil {
-		return err
+		return nil, err
 	}
 	logs, err := logsapi.New(logsapi.Config{Store: h.logs, Region: h.cfg.Region})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	handler, err := api.New(api.Config{
 		Logs: logs, KMS: h.kms,
-		Functions: h.control, Invoker: front, Provisioner: h.assignment, Keys: h.people, Access: h.people, Identities: h.people,
+		Functions: h.control, Invoker: front, Provisioner: h.provisioner, Keys: h.people, Access: h.people, Identities: h.people,
 		URLs: h.catalog, URLBase: h.cfg.urlBase(port),
 		Audit: h.audit.Record, Region: h.cfg.Region,
 		Runtimes: h.runtimes.Names(), RuntimeVersion: h.runtimeVersion, Progress: h.progress,
@@ -359,28 +424,31 @@ func (h *Hearth) serve(listener net.Listener) error {
 		}},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	h.inside.serve(handler)
-	all, err := h.withRegistry(handler)
-	if err != nil {
-		return err
-	}
+	// A Live Tail would hold a stop up for hours.
+	h.ending = append(h.ending, logs.Stop)
+	return h.withRegistry(handler)
+}
+
+// listenAndServe answers clients with a handler.
+func (h *Hearth) listenAndServe(listener net.Listener, handler http.Handler) {
 	h.server = &http.Server{
-		Handler:           all,
+		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 	}
-	// A Live Tail would hold a stop up for hours.
-	h.server.RegisterOnShutdown(logs.Stop)
+	for _, end := range h.ending {
+		h.server.RegisterOnShutdown(end)
+	}
 	h.wg.Go(func() {
 		if err := h.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			h.cfg.Log.Error("listener failed", "error", err)
 		}
 	})
 	h.stopLast(func() { _ = h.server.Close() })
-	return h.dir.Serving(h.url)
 }
 
 // URL is where clients reach this Hearth.

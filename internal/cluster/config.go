@@ -21,6 +21,9 @@ import (
 type Config struct {
 	// DataDir holds everything that Hearth keeps.
 	DataDir string
+	// StoreDir holds what all processes of a cluster have in common: objects,
+	// chunks, pushed images and logs. Empty for the data directory.
+	StoreDir string
 	// Listen is HOST:PORT; port 0 takes a free one.
 	Listen string
 	Region string
@@ -62,7 +65,7 @@ type Config struct {
 	// is; empty for AWS's own.
 	KMSKey, KMSEndpoint string
 	// KMSCredentials sign what the external KMS is asked.
-	KMSCredentials aws.CredentialsProvider
+	KMSCredentials aws.CredentialsProvider `json:"-"`
 
 	// Runsc and Init are the sandbox runtime and the program that is process
 	// 1 of every sandbox; default beside this program.
@@ -80,14 +83,14 @@ type Config struct {
 	RegistryAuth  string
 	// S3 is where code is fetched from that requests name in a bucket; nowhere
 	// if its Endpoint is empty.
-	S3 s3.Config
+	S3 s3.Config `json:"-"`
 
-	Log *slog.Logger
+	Log *slog.Logger `json:"-"`
 	// Progress is told what takes long, for a person; may be nil.
-	Progress func(string)
+	Progress func(string) `json:"-"`
 	// Fatal is called when the process must end: etcd cannot keep its
 	// promises any more.
-	Fatal func(error)
+	Fatal func(error) `json:"-"`
 }
 
 // ChunksConfig says where chunks are kept and cached.
@@ -114,8 +117,8 @@ var (
 	urlDomain  = regexp.MustCompile(`^(https?://)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[0-9]{1,5})?$`)
 )
 
-// fill sets defaults and reports every problem at once.
-func (c *Config) fill() error {
+// Fill sets defaults and reports every problem at once.
+func (c *Config) Fill() error {
 	var problems []error
 	if c.DataDir == "" {
 		problems = append(problems, errors.New("no data directory is given"))

@@ -25,7 +25,7 @@ import (
 // openImages opens the container registry, and what reads images from it and
 // from others.
 func (h *Hearth) openImages(ctx context.Context) (err error) {
-	if h.registry, err = registry.OpenStore(ctx, h.dir.Registry(), registry.StoreOptions{}); err != nil {
+	if h.registry, err = registry.OpenStore(ctx, h.kept(h.dir.Registry()), registry.StoreOptions{}); err != nil {
 		return err
 	}
 	h.stopLast(func() { h.stopped("registry", h.registry.Close()) })

@@ -22,36 +22,39 @@ import (
 // blockfsOwner is whose leases on volumes the worker's are.
 const blockfsOwner = "worker"
 
-// openVolumes opens what makes volumes of code, and starts the process that
-// shows them.
-func (h *Hearth) openVolumes(ctx context.Context) (err error) {
-	salt, err := artifact.LoadSalt(ctx, h.etcd.Client(), h.keyring, h.creds.AccountID)
+// openArtifacts opens what makes volumes of code.
+func (h *Hearth) openArtifacts(ctx context.Context) (err error) {
+	salt, err := artifact.LoadSalt(ctx, h.client, h.keyring, h.creds.AccountID)
 	if err != nil {
 		return err
 	}
 	if err := h.openChunks(ctx, &salt); err != nil {
 		return err
 	}
-	temp := h.buildDir()
-	if err := os.RemoveAll(temp); err != nil {
-		return err
-	}
-	if err := os.Mkdir(temp, 0o700); err != nil {
+	if err := h.makeBuildDir(); err != nil {
 		return err
 	}
 	h.artifacts = artifact.New(artifact.Config{
 		Objects: h.objects, Chunks: h.chunks, Puts: h.cfg.chunkPuts(), Keys: h.keyring, Salt: salt,
-		Roots: h.garbage, Images: functionImages{h}, Operator: h.creds.AccountID, TempDir: temp, Log: h.cfg.Log,
+		Roots: h.garbage, Images: functionImages{h}, Operator: h.creds.AccountID, TempDir: h.buildDir(), Log: h.cfg.Log,
 	})
 	h.stopLast(h.artifacts.Stop)
-	return h.startBlockfs(ctx)
+	return nil
 }
 
 // buildDir is for what builds and openings of volumes need for a moment.
 func (h *Hearth) buildDir() string { return filepath.Join(h.dir.Worker(), "builds") }
 
+func (h *Hearth) makeBuildDir() error {
+	if err := os.RemoveAll(h.buildDir()); err != nil {
+		return err
+	}
+	return os.Mkdir(h.buildDir(), 0o700)
+}
+
+// startBlockfs starts the process that shows volumes.
 func (h *Hearth) startBlockfs(ctx context.Context) error {
-	chunks, err := json.Marshal(h.cfg.chunks(h.dir.Chunks(), h.dir.Cache()))
+	chunks, err := json.Marshal(h.cfg.chunks(h.kept(h.dir.Chunks()), h.dir.Cache()))
 	if err != nil {
 		return err
 	}
@@ -71,8 +74,7 @@ func (h *Hearth) startBlockfs(ctx context.Context) error {
 	}
 	h.stopLast(func() { h.stopped("blockfs", client.Shutdown(context.WithoutCancel(h.ctx), true)) })
 	h.blockfs = client
-	h.volumes, err = volumefs.NewHost(h.artifacts, client, h.buildDir(), h.cfg.Log)
-	return err
+	return nil
 }
 
 // sweepRuntimes forgets the volumes of runtimes that have been built anew since.
@@ -100,20 +102,32 @@ func (h *Hearth) sweepRuntimes(ctx context.Context) error {
 // collectGarbage begins to free chunks. By now the leases of former lives are
 // swept, and so are the volumes that no record names.
 func (h *Hearth) collectGarbage(context.Context) error {
-	h.garbage.Start(h.artifacts, machineVolumes{h.volumes, h.worker})
+	h.garbage.Start(h.artifacts, h.machines)
 	h.stopLast(h.garbage.Stop)
 	return nil
 }
 
-// machineVolumes are those of this machine; the worker keeps some mounted for
-// later.
-type machineVolumes struct {
+// machines are those that functions run on.
+type machines interface {
+	garbage.Readers
+	Prepare(ctx context.Context, account string, cfg *function.Config) error
+	// ForgetCode has code unmounted that nothing names any more.
+	ForgetCode(ctx context.Context, object string) error
+}
+
+// thisMachine is the only one. Its worker keeps some volumes mounted for later.
+type thisMachine struct {
 	*volumefs.Host
-	worker *worker.Worker
+	*worker.Worker
 }
 
 // Leave implements garbage.Readers.
-func (o machineVolumes) Leave() error { return o.worker.RenewCode() }
+func (m thisMachine) Leave() error { return m.RenewCode() }
+
+// ForgetCode implements machines.
+func (m thisMachine) ForgetCode(_ context.Context, object string) error {
+	return m.Worker.ForgetCode(object)
+}
 
 // collectNow is the operator's garbage collection.
 func (h *Hearth) collectNow(ctx context.Context, body []byte) (any, error) {
@@ -145,15 +159,15 @@ func (c code) Open(ctx context.Context, ref worker.CodeRef) (worker.Volume, erro
 	return v, nil
 }
 
-// functionVolumes are what is made of code, and what the worker has of it.
+// functionVolumes are what is made of code, and what machines have of it.
 type functionVolumes struct {
 	*artifact.Service
-	worker *worker.Worker
+	machines machines
 }
 
 // Delete implements control.Volumes: nothing names the object any more.
 func (v functionVolumes) Delete(ctx context.Context, object string) error {
-	return errors.Join(v.worker.ForgetCode(object), v.Service.Delete(ctx, object))
+	return errors.Join(v.machines.ForgetCode(ctx, object), v.Service.Delete(ctx, object))
 }
 
 // progress tells a function's owner how far its code is being stored.
@@ -172,7 +186,7 @@ type preparer struct{ h *Hearth }
 
 // Prepare implements control.Preparer.
 func (p preparer) Prepare(ctx context.Context, r *function.Record, cfg *function.Config) error {
-	err := p.h.worker.Prepare(ctx, r.Account, cfg)
+	err := p.h.machines.Prepare(ctx, r.Account, cfg)
 	if rootdir.IsFull(err) {
 		return fmt.Errorf("%w: %w", &control.PrepareError{Code: "InternalError", Reason: fullReason}, err)
 	}

@@ -33,3 +33,9 @@ func (f SecretFile) Load() ([]byte, error) {
 
 // Save replaces the file in one step; it is on disk when Save returns.
 func (f SecretFile) Save(b []byte) error { return writeFile(f.dir, f.name, b) }
+
+// Secret is a file of secrets in the directory.
+func (d *Dir) Secret(name string) SecretFile { return SecretIn(d.path, name) }
+
+// SecretIn is a file of secrets in some directory.
+func SecretIn(dir, name string) SecretFile { return SecretFile{dir: dir, name: name} }

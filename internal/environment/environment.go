@@ -39,7 +39,36 @@ type Start struct {
 	Provisioned bool
 	// LeaseEnd is when the environment's life ends; fixed at its creation.
 	LeaseEnd time.Time
+	// Secrets are added on the way to the worker, which could not open them.
+	Secrets Secrets
 }
+
+// Secrets are what the function gets to know in confidence. They hide from logs.
+type Secrets struct {
+	// Variables are the function's own.
+	Variables map[string]string
+	// Keys are those of the function's role; zero if it gets none.
+	Keys Keys
+}
+
+// Keys are what a function signs its requests with.
+type Keys struct{ AccessKeyID, SecretAccessKey, SessionToken string }
+
+// String and GoString implement fmt.Stringer and fmt.GoStringer.
+func (Secrets) String() string { return "[secrets]" }
+
+// GoString is what %#v shows.
+func (Secrets) GoString() string { return "[secrets]" }
+
+// String and GoString implement fmt.Stringer and fmt.GoStringer.
+func (Keys) String() string { return "[keys]" }
+
+// GoString is what %#v shows.
+func (Keys) GoString() string { return "[keys]" }
+
+// Outlive is how much longer than its environment a function's keys live: an
+// invoke that begins at the lease's end can use them to its own.
+const Outlive = 15 * time.Minute
 
 // PlaceRequest asks placement for a worker.
 type PlaceRequest struct {
@@ -63,6 +92,10 @@ type Place struct {
 // ErrNoCapacity says that no healthy worker has room for an environment.
 var ErrNoCapacity = errors.New("no worker has room for the environment")
 
+// ErrNotLeading says that whoever was asked does not lead the function's
+// partition: another does, or nobody yet.
+var ErrNotLeading = errors.New("assignment: another leads the partition, or nobody does yet")
+
 // ErrNotAccepted is what a worker answers when it has not taken an invoke: the
 // environment is gone or busy, or the lease's epoch is stale. Only then may
 // the invoke be tried elsewhere.
@@ -74,6 +107,8 @@ var (
 	ErrBusy  = fmt.Errorf("%w: another is in the environment", ErrNotAccepted)
 	ErrGone  = fmt.Errorf("%w: the environment is gone", ErrNotAccepted)
 	ErrStale = fmt.Errorf("%w: assignment has a newer leader", ErrNotAccepted)
+	// ErrAway says that the worker has not even been asked.
+	ErrAway = fmt.Errorf("%w: the worker cannot be reached", ErrNotAccepted)
 )
 
 // BackoffError says that a function's init has failed several times in a row

@@ -47,6 +47,8 @@ type Config struct {
 	// DefragInterval is how often the database is looked at for free space
 	// that is worth giving back; one hour if zero.
 	DefragInterval time.Duration
+	// Member says which one this is of several; nil if it is the only one.
+	Member *Member
 }
 
 // Server is a running member.
@@ -79,7 +81,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, explain(cfg.Dir, err)
 	}
-	if err := waitReady(ctx, e); err != nil {
+	if err := waitReady(ctx, e, cfg.Member != nil); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("start etcd in %s: %w", cfg.Dir, err)
 	}
@@ -118,9 +120,12 @@ func (s *Server) Stop() {
 	})
 }
 
-func waitReady(ctx context.Context, e *embed.Etcd) error {
+func waitReady(ctx context.Context, e *embed.Etcd, others bool) error {
 	timeout := time.NewTimer(readyTimeout)
 	defer timeout.Stop()
+	if others {
+		timeout.Stop() // they may come much later
+	}
 	select {
 	case <-e.Server.ReadyNotify():
 		return nil
@@ -168,6 +173,9 @@ func memberConfig(cfg Config, log *zapBridge) (*embed.Config, error) {
 	}
 	if err := gates.SetFromMap(map[string]bool{string(features.InitialCorruptCheck): true}); err != nil {
 		return nil, fmt.Errorf("switch on the initial corruption check: %w", err)
+	}
+	if cfg.Member != nil {
+		return c, cfg.Member.configure(c)
 	}
 	return c, nil
 }

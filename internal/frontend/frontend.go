@@ -13,8 +13,12 @@ import (
 	"hearth/internal/invocation"
 )
 
-// attempts bounds how many environments are tried for one invoke.
-const attempts = 4
+// attempts bounds how many environments are tried for one invoke, and aways how
+// many of workers that turn out not to be there: after each, assignment knows.
+const (
+	attempts = 4
+	aways    = 64
+)
 
 // Catalog resolves functions and their versions from memory.
 type Catalog interface {
@@ -161,7 +165,7 @@ func (s *Service) invoke(ctx context.Context, account, name, qualifier string, r
 	}
 	t.Count = time.Since(clock)
 
-	for try := 1; ; try++ {
+	for try, away := 1, 0; ; try++ {
 		clock = time.Now()
 		lease, err := s.cfg.Assigner.Acquire(ctx, rec)
 		t.Assign += time.Since(clock)
@@ -183,6 +187,10 @@ func (s *Service) invoke(ctx context.Context, account, name, qualifier string, r
 			return nil, &t, awserr.Internal()
 		}
 		s.cfg.Assigner.Refused(lease, err)
+		if errors.Is(err, environment.ErrAway) && away < aways {
+			away++
+			try--
+		}
 		if try == attempts {
 			unit.Release()
 			s.cfg.Log.Error("no worker accepted the invoke", "request", req.ID, "function", rec.ARN(), "attempts", try)

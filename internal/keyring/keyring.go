@@ -104,6 +104,19 @@ func Open(ctx context.Context, cfg Config) (_ *Keyring, err error) {
 	return k, k.rewrap(ctx)
 }
 
+// Make makes a keyring file where there is none, for a cluster in which nothing
+// has been sealed yet.
+func Make(ctx context.Context, cfg Config) error {
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if _, err := cfg.Store.Load(); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	k := &Keyring{cfg: cfg, masters: make(map[uint32]cipher.AEAD)}
+	return k.create(ctx)
+}
+
 // Stop stops following etcd; what is known can still be used.
 func (k *Keyring) Stop() { k.accounts.Stop() }
 

@@ -29,13 +29,13 @@ var layers = []layer{
 	}},
 	// domain packages know one thing of the machine or of a format each.
 	{name: "domain", packages: []string{
-		"internal/archive/...", "internal/artifact", "internal/audit", "internal/blockfs", "internal/catalog", "internal/cgroup",
+		"internal/archive/...", "internal/artifact", "internal/audit", "internal/blockfs", "internal/ca", "internal/catalog", "internal/cgroup",
 		"internal/chunkstore/...", "internal/datadir",
 		"internal/deploy", "internal/doctor", "internal/etcd", "internal/eventfilter",
 		"internal/eventsource", "internal/flatten", "internal/functionurl", "internal/guest/...", "internal/journal", "internal/keyring", "internal/lint",
 		"internal/logfilter", "internal/logstore", "internal/managedruntime", "internal/mount",
 		"internal/netns", "internal/objectstore", "internal/ociimage", "internal/osthread", "internal/outbound", "internal/policy",
-		"internal/s3", "internal/sandbox/...", "internal/scratch", "internal/table",
+		"internal/rpc", "internal/s3", "internal/sandbox/...", "internal/scratch", "internal/table",
 		"internal/volume", "internal/volumefs", "internal/webidentity", "runtimes",
 	}},
 	// Services meet only through interfaces that the caller owns: each can
@@ -45,7 +45,7 @@ var layers = []layer{
 		"internal/frontend", "internal/garbage", "internal/iam", "internal/kms", "internal/logsapi", "internal/placement",
 		"internal/registry", "internal/worker",
 	}},
-	{name: "wiring", packages: []string{"internal/cluster", "internal/sim"}},
+	{name: "wiring", packages: []string{"internal/cluster", "internal/sim", "internal/wire", "internal/zones"}},
 	{name: "command", packages: []string{"internal/bench", "internal/cli"}},
 	{name: "program", packages: []string{
 		"cmd/...", "examples/...", "test/...", "internal/api/constraintgen", "internal/api/operationgen",

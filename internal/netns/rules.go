@@ -106,16 +106,7 @@ func (n *Network) addTable(isolate bool) error {
 	if err := conn.AddSet(near, intervals(forbidden)); err != nil {
 		return err
 	}
-	chain := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority *nftables.ChainPriority) func(...[]expr.Any) {
-		c := conn.AddChain(&nftables.Chain{Name: name, Table: table, Type: kind, Hooknum: hook, Priority: priority})
-		return func(parts ...[]expr.Any) {
-			rule := &nftables.Rule{Table: table, Chain: c}
-			for _, part := range parts {
-				rule.Exprs = append(rule.Exprs, part...)
-			}
-			conn.AddRule(rule)
-		}
-	}
+	chain := chains(conn, table)
 	from, to := n.name(expr.MetaKeyIIFNAME, expr.CmpOpEq), n.name(expr.MetaKeyOIFNAME, expr.CmpOpEq)
 	notFrom, notTo := n.name(expr.MetaKeyIIFNAME, expr.CmpOpNeq), n.name(expr.MetaKeyOIFNAME, expr.CmpOpNeq)
 
@@ -147,6 +138,21 @@ func (n *Network) addTable(isolate bool) error {
 	nat := chain("nat", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
 	nat(protocol(expr.CmpOpEq, unix.NFPROTO_IPV4), fromPool(), notTo, []expr.Any{&expr.Masq{}})
 	return flush(conn, "add table")
+}
+
+// chains adds chains to a table; what adds one returns what adds its rules.
+func chains(conn *nftables.Conn, table *nftables.Table) func(
+	name string, kind nftables.ChainType, hook *nftables.ChainHook, priority *nftables.ChainPriority) func(...[]expr.Any) {
+	return func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority *nftables.ChainPriority) func(...[]expr.Any) {
+		c := conn.AddChain(&nftables.Chain{Name: name, Table: table, Type: kind, Hooknum: hook, Priority: priority})
+		return func(parts ...[]expr.Any) {
+			rule := &nftables.Rule{Table: table, Chain: c}
+			for _, part := range parts {
+				rule.Exprs = append(rule.Exprs, part...)
+			}
+			conn.AddRule(rule)
+		}
+	}
 }
 
 var (

@@ -51,6 +51,16 @@ func OpenDir(name string) (*Dir, error) {
 	return d, nil
 }
 
+// OpenShared opens a store for reading that another process has opened with
+// OpenDir, and may be writing to.
+func OpenShared(name string) (*Dir, error) {
+	root, err := os.OpenRoot(name)
+	if err != nil {
+		return nil, fmt.Errorf("open object store: %w", err)
+	}
+	return &Dir{disk: rootDisk{rootdir.Dir{Root: root}}, seed: maphash.MakeSeed()}, nil
+}
+
 func newDir(disk disk) (*Dir, error) {
 	for _, name := range []string{objectsDir, tempDir} {
 		if err := disk.Mkdir(name); err != nil && !errors.Is(err, fs.ErrExist) {

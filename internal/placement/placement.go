@@ -72,6 +72,8 @@ type Service struct {
 type worker struct {
 	status Status
 	heard  time.Time
+	// down says that it could not be reached since.
+	down   bool
 	usedMB int
 	grants map[environment.ID]*grant
 }
@@ -107,7 +109,7 @@ func (s *Service) Heartbeat(st Status) {
 		s.workers[st.Worker] = w
 	}
 	now := s.cfg.Now()
-	w.status, w.heard = st, now
+	w.status, w.heard, w.down = st, now, false
 	for id, g := range w.grants {
 		if _, there := st.Environments[id]; there {
 			g.seen = true
@@ -156,7 +158,7 @@ func (s *Service) Place(ask environment.PlaceRequest) (environment.Place, error)
 		}
 	}
 	for _, w := range s.workers {
-		healthy := !w.status.Draining && now.Sub(w.heard) <= s.cfg.Silence
+		healthy := !w.status.Draining && !w.down && now.Sub(w.heard) <= s.cfg.Silence
 		if healthy && w.room() >= ask.MemoryMB {
 			fit = append(fit, w)
 		}
@@ -186,6 +188,29 @@ func (s *Service) Return(id environment.ID) {
 	// A heartbeat that is on its way may still tell of it.
 	g.returned = true
 	g.worker.usedMB -= g.MemoryMB
+}
+
+// Down says that a worker could not be reached: it is given nothing until its
+// next heartbeat.
+func (s *Service) Down(id environment.WorkerID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.workers[id]; w != nil {
+		w.down = true
+	}
+}
+
+// Silent lists workers that have not been heard for that long.
+func (s *Service) Silent(than time.Duration) (all []environment.WorkerID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.cfg.Now()
+	for id, w := range s.workers {
+		if now.Sub(w.heard) > than {
+			all = append(all, id)
+		}
+	}
+	return all
 }
 
 func (w *worker) room() int { return w.status.CapacityMB - w.usedMB }

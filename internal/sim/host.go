@@ -200,7 +200,7 @@ func (m *member) depose() {
 	m.current, m.queue = nil, nil
 	m.partition.Depose()
 	for _, r := range lost {
-		m.appended(r, assignment.ErrNotLeading)
+		m.appended(r, environment.ErrNotLeading)
 	}
 }
 
@@ -291,7 +291,7 @@ func (m *member) Return(id environment.ID) { m.h.places.Return(id) }
 // Append implements assignment.Actions.
 func (m *member) Append(_ *assignment.Partition, r assignment.Record) {
 	if !m.leading {
-		m.soon(func() { m.appended(r, assignment.ErrNotLeading) })
+		m.soon(func() { m.appended(r, environment.ErrNotLeading) })
 		return
 	}
 	m.queue = append(m.queue, r)
@@ -370,13 +370,13 @@ func (m *member) Workers() []environment.WorkerID {
 // acquire is a frontend's request.
 func (h *host) acquire(partition int, rec *function.Record, reply func(leaseAnswer)) {
 	p := h.members[partition].partition
-	l, ok, err := p.Acquire(rec)
+	l, ok, err := p.Acquire(rec, "")
 	if ok || err != nil {
 		reply(leaseAnswer{l, err})
 		return
 	}
 	over := false
-	w := p.Wait(rec, func(l environment.Lease, err error) {
+	w := p.Wait(rec, "", func(l environment.Lease, err error) {
 		if !over {
 			over = true
 			reply(leaseAnswer{l, err})

@@ -81,6 +81,11 @@ func codeOf(account string, cfg *function.Config) []CodeRef {
 	return []CodeRef{ref}
 }
 
+// Refs are the code and the layers of a configuration.
+func Refs(account string, cfg *function.Config) []CodeRef {
+	return append(codeOf(account, cfg), layersOf(cfg)...)
+}
+
 // acquire mounts what refs name, the last on top, and pins it; callers of the
 // same share one mount.
 func (c *codeCache) acquire(ctx context.Context, refs []CodeRef) (*codeEntry, error) {

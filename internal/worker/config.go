@@ -60,11 +60,6 @@ type Volume interface {
 	Release(ctx context.Context) error
 }
 
-// Environments opens the variables of functions, which are stored sealed.
-type Environments interface {
-	OpenEnvironment(ctx context.Context, account, functionARN string, sealed []byte) (map[string]string, error)
-}
-
 // Volumes makes directories that sandboxes can be given.
 type Volumes interface {
 	// Overlay lays directories over each other at dir, which it makes; the first
@@ -105,10 +100,6 @@ type Config struct {
 	Driver sandbox.Driver
 	Images Images
 	Code   Code
-	// Environments may answer *awserr.Error, which the invoke's caller gets.
-	Environments Environments
-	// Credentials makes functions' keys; functions have none if it is nil.
-	Credentials Credentials
 	// API is what functions reach at their endpoint; they have none if it is
 	// nil.
 	API      http.Handler
@@ -141,9 +132,9 @@ type Config struct {
 }
 
 func (c *Config) fill() error {
-	if c.ID == "" || c.Dir == "" || c.Driver == nil || c.Images == nil || c.Code == nil || c.Environments == nil ||
+	if c.ID == "" || c.Dir == "" || c.Driver == nil || c.Images == nil || c.Code == nil ||
 		c.Volumes == nil || c.Logs == nil || c.Reporter == nil {
-		return errors.New("worker: an id, a directory, a driver, images, code, environments, volumes, logs and a reporter are needed")
+		return errors.New("worker: an id, a directory, a driver, images, code, volumes, logs and a reporter are needed")
 	}
 	if c.CapacityMB < 128 {
 		return fmt.Errorf("worker: a capacity of %d MB is too small for the smallest function (128 MB)", c.CapacityMB)

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -15,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"hearth/internal/awserr"
 	"hearth/internal/controlstream"
 	"hearth/internal/environment"
 	"hearth/internal/function"
@@ -182,52 +180,25 @@ func TestEndpointWaits(t *testing.T) {
 	}
 }
 
-// fixedKeys are the keys of every role, and note how long they were to live.
-type fixedKeys struct {
-	keys Keys
-	err  error
-	life time.Duration
-}
-
-func (k *fixedKeys) For(_ context.Context, _ *function.Record, life time.Duration) (Keys, error) {
-	k.life = life
-	return k.keys, k.err
-}
-
-func TestCredentials(t *testing.T) {
+func TestSecretsReachTheFunctionAlone(t *testing.T) {
 	rec := &function.Record{Name: "f", Serving: &function.Config{Runtime: "python3.11", MemorySize: 128}}
-	start := &environment.Start{Record: rec, LeaseEnd: time.Now().Add(time.Hour)}
-	source := &fixedKeys{keys: Keys{"id", "secret", "token"}}
-	w := &Worker{ctx: t.Context(), cfg: Config{Credentials: source, CapacityMB: 1024}, endpoint: &endpoint{}}
-	keys, err := (&env{w: w, start: start}).credentials(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	secrets := environment.Secrets{
+		Keys:      environment.Keys{AccessKeyID: "id", SecretAccessKey: "s3cr3t", SessionToken: "t0ken"},
+		Variables: map[string]string{"PASSWORD": "s3cr3t"},
 	}
-	if source.life < 74*time.Minute || source.life > 75*time.Minute {
-		t.Errorf("keys live %v, want until 15 minutes after the lease's end in an hour", source.life)
-	}
-	env := w.platformEnv(start, keys, "group", "stream")
+	start := &environment.Start{Record: rec, Secrets: secrets}
+	w := &Worker{ctx: t.Context(), endpoint: &endpoint{}}
+	env := w.platformEnv(start, "group", "stream")
 	for name, want := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "token", "AWS_ENDPOINT_URL": controlstream.EndpointURL,
+		"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "s3cr3t", "AWS_SESSION_TOKEN": "t0ken", "AWS_ENDPOINT_URL": controlstream.EndpointURL,
 	} {
 		if env[name] != want {
 			t.Errorf("%s: got %q, want %q", name, env[name], want)
 		}
 	}
 	var b strings.Builder
-	slog.New(slog.NewTextHandler(&b, nil)).Info("keys", "keys", keys, "in", struct{ Keys Keys }{keys})
-	if strings.Contains(b.String(), "secret") || strings.Contains(b.String(), "token") {
+	slog.New(slog.NewTextHandler(&b, nil)).Info("start", "start", *start, "keys", secrets.Keys, "in", struct{ Keys environment.Keys }{secrets.Keys})
+	if strings.Contains(b.String(), "s3cr3t") || strings.Contains(b.String(), "t0ken") {
 		t.Errorf("the log shows keys: %s", b.String())
-	}
-
-	// No memory and no sandbox goes to a function whose role is gone.
-	w = &Worker{ctx: t.Context(), cfg: Config{Credentials: &fixedKeys{err: awserr.New("AccessDeniedException", "no")}, CapacityMB: 1024}}
-	w.pool = newPool(w)
-	_, err = w.Start(t.Context(), start)
-	if e := new(awserr.Error); !errors.As(err, &e) || e.Code != "AccessDeniedException" {
-		t.Errorf("start: got %v, want the role's error", err)
-	}
-	if w.usedMB != 0 {
-		t.Errorf("%d MB are promised to nobody", w.usedMB)
 	}
 }

@@ -36,10 +36,6 @@ func (w *Worker) Start(ctx context.Context, st *environment.Start) (*environment
 // bring brings an environment up.
 func (w *Worker) bring(ctx context.Context, st *environment.Start) (_ *environment.Started, err error) {
 	cfg := st.Record.Serving
-	variables, err := w.variables(ctx, st.Record)
-	if err != nil {
-		return nil, err
-	}
 	if err := w.reserve(cfg.MemorySize); err != nil {
 		return nil, err
 	}
@@ -52,11 +48,6 @@ func (w *Worker) bring(ctx context.Context, st *environment.Start) (_ *environme
 			w.pool.refill(cfg.Runtime)
 		}
 	}()
-	// Before anything else is spent on it: a role may be gone.
-	keys, err := e.credentials(ctx)
-	if err != nil {
-		return nil, err
-	}
 	if e.code, err = w.code.acquire(ctx, codeOf(st.Record.Account, cfg)); err != nil {
 		return nil, err
 	}
@@ -79,7 +70,7 @@ func (w *Worker) bring(ctx context.Context, st *environment.Start) (_ *environme
 	started.Boot = time.Since(clock)
 
 	clock = time.Now()
-	if err := e.assign(ctx, variables, keys); err != nil {
+	if err := e.assign(ctx); err != nil {
 		return nil, err
 	}
 	started.Assign = time.Since(clock)
@@ -103,7 +94,7 @@ func (w *Worker) bring(ctx context.Context, st *environment.Start) (_ *environme
 }
 
 // assign makes the booted sandbox an environment of the function.
-func (e *env) assign(ctx context.Context, variables map[string]string, keys Keys) error {
+func (e *env) assign(ctx context.Context) error {
 	rec, cfg := e.start.Record, e.start.Record.Serving
 	group, stream := cfg.LogGroup, logStream(time.Now(), rec.VersionName())
 	e.logs.assign(e.w.cfg.Logs, rec.Account, group, stream, appLevel(cfg))
@@ -144,8 +135,8 @@ func (e *env) assign(ctx context.Context, variables map[string]string, keys Keys
 	}
 	err := e.session.Assign(ctx, &controlstream.Assignment{
 		FunctionName: rec.Name, FunctionVersion: rec.VersionName(), AccountID: rec.Account, Handler: cfg.Handler,
-		CustomerEnv: variables,
-		PlatformEnv: e.w.platformEnv(e.start, keys, group, stream),
+		CustomerEnv: e.start.Secrets.Variables,
+		PlatformEnv: e.w.platformEnv(e.start, group, stream),
 		Mounts:      mounts,
 		Image:       imageOf(cfg, e.code),
 		UID:         functionUID, GID: functionGID, Files: functionFiles, Processes: functionProcesses,

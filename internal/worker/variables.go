@@ -1,30 +1,18 @@
 package worker
 
 import (
-	"context"
 	"strconv"
 	"strings"
 
 	"hearth/internal/controlstream"
 	"hearth/internal/environment"
-	"hearth/internal/function"
 )
-
-// variables opens the function's own variables. It is done before anything is
-// made for the environment, which is not started without them.
-func (w *Worker) variables(ctx context.Context, rec *function.Record) (map[string]string, error) {
-	sealed := rec.Serving.Sealed
-	if sealed.IsZero() {
-		return nil, nil
-	}
-	return w.cfg.Environments.OpenEnvironment(ctx, rec.Account, rec.ARN(), sealed.Sealed)
-}
 
 // platformEnv is the variables that tell a runtime which function it is to
 // serve. Names and values are those of AWS's documentation, "Defined runtime
 // environment variables"; hearth-init adds those that are the same for every
 // function, and knows which of them the customer's own may replace.
-func (w *Worker) platformEnv(start *environment.Start, keys Keys, group, stream string) map[string]string {
+func (w *Worker) platformEnv(start *environment.Start, group, stream string) map[string]string {
 	rec, cfg, region := start.Record, start.Record.Serving, w.cfg.Region
 	env := map[string]string{
 		"AWS_REGION":                      region,
@@ -36,7 +24,7 @@ func (w *Worker) platformEnv(start *environment.Start, keys Keys, group, stream 
 		"AWS_LAMBDA_LOG_GROUP_NAME":       group,
 		"AWS_LAMBDA_LOG_STREAM_NAME":      stream,
 	}
-	if keys.AccessKeyID != "" {
+	if keys := start.Secrets.Keys; keys.AccessKeyID != "" {
 		env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"] = keys.AccessKeyID, keys.SecretAccessKey
 		env["AWS_SESSION_TOKEN"] = keys.SessionToken
 	}
