@@ -102,6 +102,10 @@ type Config struct {
 	// Patience is how long an invoke waits for an environment before it is
 	// throttled; default 1 min.
 	Patience time.Duration
+	// StartGrace is how long an invoke waits for an environment that is busy before
+	// one is started for it. In a cluster the caller of an invoke may hear its
+	// answer before assignment hears of its end.
+	StartGrace time.Duration
 	// Janitor is how often idle environments are looked through; default 1 s.
 	Janitor time.Duration
 	// Check is how often workers are asked how their environments are; default

@@ -14,7 +14,7 @@ const scalingWindow = 10 * time.Second
 // startMore starts environments until every waiter has one on its way or a
 // limit is reached; waiters beyond the scaling rate are refused.
 func (p *Partition) startMore(pl *pool, now time.Time) {
-	for p.epoch != 0 && pl.starting < max(len(pl.waiters), pl.missing(now)) && pl.starting < p.cfg.StartsPerFunction {
+	for p.epoch != 0 && pl.starting < max(len(pl.waiters)-pl.held, pl.missing(now)) && pl.starting < p.cfg.StartsPerFunction {
 		if pl.failures > 1 && pl.starting > 0 {
 			return // a failing init is tried one at a time
 		}

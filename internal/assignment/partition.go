@@ -63,6 +63,7 @@ type pool struct {
 	// unheard are the inherited ones that may be idle.
 	unheard []*env
 	waiters []*Waiter // first come, first served
+	held    int       // of them
 	// starting counts environments on their way for the newest generation.
 	starting int
 
@@ -125,6 +126,7 @@ type Waiter struct {
 	answer func(environment.Lease, error)
 	pl     *pool
 	lease  *environment.Lease // what it was given
+	held   bool               // nothing is started for it yet
 }
 
 // NewPartition makes a partition that this process does not lead.
@@ -155,8 +157,10 @@ func (p *Partition) Acquire(rec *function.Record, zone string) (l environment.Le
 }
 
 // Wait has answer called with an environment, or with why there is none. It is
-// called at once if there is one by now.
-func (p *Partition) Wait(rec *function.Record, zone string, answer func(environment.Lease, error)) *Waiter {
+// called at once if there is one by now. With hold, and if environments are busy,
+// none is started for it before Insist is called: one of them may be about to
+// turn idle.
+func (p *Partition) Wait(rec *function.Record, zone string, hold bool, answer func(environment.Lease, error)) *Waiter {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w := &Waiter{rec: rec, answer: answer}
@@ -171,8 +175,30 @@ func (p *Partition) Wait(rec *function.Record, zone string, answer func(environm
 		return w
 	}
 	w.pl.waiters = append(w.pl.waiters, w)
+	if hold && w.pl.live > len(w.pl.idle) {
+		w.held = true
+		w.pl.held++
+		return w
+	}
 	p.startMore(w.pl, now)
 	return w
+}
+
+// Insist has an environment started for who still waits.
+func (p *Partition) Insist(w *Waiter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w.held {
+		w.unhold()
+		p.startMore(w.pl, p.cfg.Now())
+	}
+}
+
+func (w *Waiter) unhold() {
+	if w.held {
+		w.held = false
+		w.pl.held--
+	}
 }
 
 func (w *Waiter) give(l environment.Lease) {
@@ -189,6 +215,7 @@ func (p *Partition) Abandon(w *Waiter) {
 		return
 	}
 	if i := slices.Index(w.pl.waiters, w); i >= 0 {
+		w.unhold()
 		w.pl.waiters = slices.Delete(w.pl.waiters, i, i+1)
 		return
 	}
@@ -326,6 +353,7 @@ func (p *Partition) offer(pl *pool, e *env, cold *environment.Started, now time.
 		l := p.lease(e, now)
 		l.Cold = cold
 		w := pl.waiters[0]
+		w.unhold()
 		pl.waiters = slices.Delete(pl.waiters, 0, 1)
 		w.give(l)
 		return
@@ -356,6 +384,7 @@ func (pl *pool) refuse(err error) {
 		return
 	}
 	w := pl.waiters[0]
+	w.unhold()
 	pl.waiters = slices.Delete(pl.waiters, 0, 1)
 	w.answer(environment.Lease{}, err)
 }

@@ -152,13 +152,19 @@ func (s *Service) waitHere(ctx context.Context, m *member, rec *function.Record,
 		err   error
 	}
 	got := make(chan answer, 1)
-	w := m.Wait(rec, zone, func(l environment.Lease, err error) { got <- answer{l, err} })
-	select {
-	case a := <-got:
-		return a.lease, a.err
-	case <-ctx.Done():
-		m.Abandon(w)
-		return environment.Lease{}, context.Cause(ctx)
+	w := m.Wait(rec, zone, s.cfg.StartGrace > 0, func(l environment.Lease, err error) { got <- answer{l, err} })
+	insist := time.NewTimer(s.cfg.StartGrace)
+	defer insist.Stop()
+	for {
+		select {
+		case a := <-got:
+			return a.lease, a.err
+		case <-insist.C:
+			m.Insist(w)
+		case <-ctx.Done():
+			m.Abandon(w)
+			return environment.Lease{}, context.Cause(ctx)
+		}
 	}
 }
 

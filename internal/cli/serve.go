@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -93,7 +94,8 @@ func serveZones(ctx context.Context, cfg cluster.Config, verbose bool) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(os.Stderr, "hearth ready on", c.URL(), "in the zones", zones.Zones)
+	fmt.Fprintln(os.Stderr, "hearth ready on", c.URL())
+	fmt.Fprintln(os.Stderr, "zones:", strings.Join(zones.Zones, ", ")+"; break one with: hearth chaos --help")
 	fmt.Fprintf(os.Stderr, "for AWS tools: eval \"$(hearth env%s)\"\n", dataFlag(cfg.DataDir))
 	<-ctx.Done()
 	fmt.Fprintln(os.Stderr, "hearth stopping")

@@ -66,6 +66,9 @@ const (
 	// term is how long a leader of assignment leads that nobody hears of: etcd
 	// allows no less.
 	term = 2 * time.Second
+	// startGrace is how long after its caller an invoke's end may be heard of: a
+	// hop of the network, and what a busy machine adds.
+	startGrace = 5 * time.Millisecond
 	// stale is how long a worker may be silent before its environments are left
 	// alone.
 	stale = 3 * time.Second
@@ -215,7 +218,7 @@ func (n *Node) startAssignment(ctx context.Context) (err error) {
 		return err
 	}
 	cfg := n.assigning()
-	cfg.Name, cfg.Term = n.id.Name, term
+	cfg.Name, cfg.Term, cfg.StartGrace = n.id.Name, term, startGrace
 	cfg.ZoneOf = func(id environment.WorkerID) string {
 		other, _ := directory.Node(string(id))
 		return other.Zone

@@ -376,7 +376,7 @@ func (h *host) acquire(partition int, rec *function.Record, reply func(leaseAnsw
 		return
 	}
 	over := false
-	w := p.Wait(rec, "", func(l environment.Lease, err error) {
+	w := p.Wait(rec, "", false, func(l environment.Lease, err error) {
 		if !over {
 			over = true
 			reply(leaseAnswer{l, err})

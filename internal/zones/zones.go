@@ -91,6 +91,7 @@ func Start(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; stop what uses the port, or choose another with --listen HOST:PORT", cfg.Node.Listen, err)
 	}
+	c.cfg.Node.Listen = listener.Addr().String()
 	c.later(func() { _ = listener.Close() }) // closed by the balancer already, as a rule
 	if c.dir, err = datadir.Open(cfg.Node.DataDir); err != nil {
 		return nil, err
