@@ -436,6 +436,8 @@ func (p *Partition) Refused(l environment.Lease, why error) {
 		e.others = true // an invoke that a former leader gave it
 	case errors.Is(why, environment.ErrStale):
 		// Another leads: this process is about to hear of that.
+	case errors.Is(why, environment.ErrUnit):
+		p.release(p.pools[e.Key.UID], e, p.cfg.Now())
 	case errors.Is(why, environment.ErrAway):
 		// As far as anybody knows it is as it was.
 		p.leave(e.Worker)

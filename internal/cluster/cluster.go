@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -87,6 +88,7 @@ type Hearth struct {
 	inside     inside
 	listen     string // the address that is listened on
 	url        string
+	draining atomic.Bool // the worker takes nothing new
 	// provisioner knows of environments that are initialised ahead.
 	provisioner api.Provisioner
 	// ending is called when clients are about to be refused.
@@ -339,11 +341,16 @@ func (h *Hearth) openWorker(ctx context.Context, cfg worker.Config) error {
 	return err
 }
 
+// status is how the worker is.
+func (h *Hearth) status() placement.Status {
+	return placement.Status{
+		Worker: theWorker, CapacityMB: h.cfg.MemoryMB, Draining: h.draining.Load(), Environments: h.worker.Promised(),
+	}
+}
+
 // beat tells placement that the worker is well, now and from time to time.
 func (h *Hearth) beat(tell func(placement.Status)) {
-	beat := func() {
-		tell(placement.Status{Worker: theWorker, CapacityMB: h.cfg.MemoryMB, Environments: h.worker.Promised()})
-	}
+	beat := func() { tell(h.status()) }
 	beat()
 	h.wg.Go(func() {
 		tick := time.NewTicker(heartbeat)
@@ -378,7 +385,7 @@ func (h *Hearth) openControl(ctx context.Context) error {
 
 // serve answers clients.
 func (h *Hearth) serve(listener net.Listener) error {
-	front, err := h.front(h.assignment, func(environment.WorkerID) frontend.Worker { return h.worker })
+	front, _, err := h.front(nil, h.assignment, func(environment.WorkerID) frontend.Worker { return h.worker })
 	if err != nil {
 		return err
 	}
@@ -390,16 +397,20 @@ func (h *Hearth) serve(listener net.Listener) error {
 	return h.dir.Serving(h.url)
 }
 
-// front makes the frontend of invokes.
-func (h *Hearth) front(assigner frontend.Assigner, find func(environment.WorkerID) frontend.Worker) (*frontend.Service, error) {
-	counter, err := counting.New(counting.Config{AccountConcurrency: h.cfg.AccountConcurrency})
+// front makes the frontend of invokes, with what counts them; source is nil if it is
+// the only one.
+func (h *Hearth) front(source counting.Source, assigner frontend.Assigner, find func(environment.WorkerID) frontend.Worker) (
+	*frontend.Service, *counting.Service, error,
+) {
+	counter, err := counting.New(counting.Config{AccountConcurrency: h.cfg.AccountConcurrency, Source: source})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	h.stopLast(h.catalog.Subscribe(counter.Changed))
-	return frontend.New(frontend.Config{
+	front, err := frontend.New(frontend.Config{
 		Catalog: h.catalog, Counter: counter, Assigner: assigner, Worker: find, Region: h.cfg.Region, Log: h.cfg.Log,
 	})
+	return front, counter, err
 }
 
 // handler makes the handler of all that clients may ask for.

@@ -57,6 +57,7 @@ type Node struct {
 	assigner *wire.Assigner
 	workers  *wire.Workers
 	rpc      *rpc.Server
+	life     uint64 // tells this process from what had its name before
 
 	// leading is the part that one frontend has; nil elsewhere.
 	leading atomic.Pointer[leader]
@@ -88,6 +89,7 @@ func StartNode(ctx context.Context, cfg NodeConfig) (_ *Node, err error) {
 		return nil, err
 	}
 	n := &Node{Hearth: &Hearth{cfg: cfg.Config}, cfg: cfg, node: node, id: node.Identity()}
+	n.life = uint64(time.Now().UnixNano()) //nolint:gosec // after 1970
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.ctx = run
 	n.stopLast(n.wg.Wait)
@@ -132,6 +134,9 @@ func (n *Node) startMember(ctx context.Context) (err error) {
 	return nil
 }
 
+// partition is that of a function by its UID, or of a pool of concurrency.
+func partition(key string) int { return assignment.PartitionOf(key, assignment.DefaultPartitions) }
+
 // startServices starts all but etcd.
 func (n *Node) startServices(ctx context.Context) (err error) {
 	listener, err := n.listenAt(ctx, n.cfg.Address)
@@ -143,7 +148,6 @@ func (n *Node) startServices(ctx context.Context) (err error) {
 		return err
 	}
 	n.stopLast(n.tracker.Stop)
-	partition := func(uid string) int { return assignment.PartitionOf(uid, assignment.DefaultPartitions) }
 	n.assigner = wire.NewAssigner(n.tracker, partition, n.cfg.Log)
 	n.stopLast(n.assigner.Stop)
 	n.workers = wire.NewWorkers(n.tracker)
@@ -174,7 +178,7 @@ func (n *Node) startServices(ctx context.Context) (err error) {
 		}
 	})
 	n.stopLast(n.rpc.Stop)
-	self := wire.Node{Name: n.id.Name, Zone: n.id.Zone, Roles: n.id.Roles, Address: n.cfg.Address, API: n.cfg.API}
+	self := wire.Node{Name: n.id.Name, Zone: n.id.Zone, Roles: n.id.Roles, Address: n.cfg.Address, API: n.cfg.API, Life: n.life}
 	if err := n.tracker.Join(ctx, self); err != nil {
 		return fmt.Errorf("join the cluster through %v: %w", n.cfg.Join, err)
 	}
@@ -245,8 +249,11 @@ func (n *Node) startAssignment(ctx context.Context) (err error) {
 			n.assignment.Evict(name)
 		}
 	}
+	counts := &wire.Counting{Led: n.assignment.Led, Directory: directory, Tracker: n.tracker, Self: n.id.Name, Log: n.cfg.Log}
+	counts.Start(n.rpc, assignment.DefaultPartitions)
+	n.stopLast(counts.Stop)
 	server := &wire.Assignment{
-		Service: n.assignment, Placement: n.placement, Directory: directory, Find: n.catalog.Version, Current: n.catalog.CatchUp,
+		Service: n.assignment, Placement: n.placement, Directory: directory, Counting: counts, Find: n.catalog.Version, Current: n.catalog.CatchUp,
 	}
 	server.Register(n.rpc)
 	n.assignment.Start()
@@ -323,7 +330,8 @@ func (n *Node) startFrontend(ctx context.Context) (err error) {
 	n.machines = &fleet{n}
 	n.provisioner = n.assigner
 
-	front, err := n.front(n.assigner, func(id environment.WorkerID) frontend.Worker { return n.workers.Worker(id) })
+	counts := wire.NewCounts(n.tracker, n.life, assignment.DefaultPartitions, partition, n.cfg.Log)
+	front, counter, err := n.front(counts, n.assigner, func(id environment.WorkerID) frontend.Worker { return n.workers.Worker(id) })
 	if err != nil {
 		return err
 	}
@@ -331,6 +339,8 @@ func (n *Node) startFrontend(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	counts.Start(counter.Holdings, counter.Trim)
+	n.stopLast(counts.Stop)
 	n.serveWorkers()
 	n.wg.Go(func() { n.lead(front) })
 	n.listenAndServe(public, n.route(invokes, false))
@@ -357,11 +367,29 @@ func (n *Node) Stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Drain)
 	defer cancel()
 	var err error
+	if n.worker != nil {
+		n.drainWorker(ctx)
+	}
 	if n.server != nil {
 		err = n.server.Shutdown(ctx)
 	}
 	n.unwind()
 	return err
+}
+
+// drainWorker has invokes go elsewhere and waits for those under way.
+func (n *Node) drainWorker(ctx context.Context) {
+	n.draining.Store(true)
+	n.tracker.Heartbeat(ctx, n.status())
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for n.worker.Busy() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Identity is who this process is.

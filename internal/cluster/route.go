@@ -13,6 +13,9 @@ import (
 	"hearth/internal/ca"
 )
 
+// HealthPath is where load balancers ask a frontend whether it answers.
+const HealthPath = "/hearth/health"
+
 // forwarded marks requests that another node has sent on: they go no further.
 const forwarded = "X-Hearth-Forwarded"
 
@@ -32,6 +35,8 @@ func (n *Node) route(invokes http.Handler, inside bool) http.Handler {
 		sent := inside && r.Header.Get(forwarded) != ""
 		r.Header.Del(forwarded) // nobody outside says so
 		switch l := n.leading.Load(); {
+		case r.URL.Path == HealthPath:
+			w.WriteHeader(http.StatusNoContent)
 		case isInvoke(r):
 			invokes.ServeHTTP(w, r)
 		case l != nil:

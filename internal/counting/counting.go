@@ -1,6 +1,7 @@
 package counting
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,21 @@ type Config struct {
 	// AccountConcurrency is each account's limit; default 1,000, as AWS.
 	AccountConcurrency int
 	Now                func() time.Time
+	// Source gives units of pools that several frontends take from; nil if this is
+	// the only one.
+	Source Source
+}
+
+// Source is the counting leaders, as a frontend sees them.
+type Source interface {
+	// Take asks for up to want units of a pool, of which limit may be held at once,
+	// and has accept called with what was granted: single says that each is to be
+	// given back as soon as it is free, life for which life of the frontend it was
+	// granted. No units mean that all are held.
+	Take(ctx context.Context, pool string, limit, want int, longest time.Duration, accept func(granted int, single bool, life uint64)) error
+	// Give gives units back. take, which takes them from what the frontend holds,
+	// says how many.
+	Give(pool string, take func() (n int, life uint64))
 }
 
 func (c *Config) fill() error {
@@ -64,6 +80,8 @@ type account struct {
 // pool is a number of units that invokes are admitted to.
 type pool struct {
 	inFlight atomic.Int64
+	// slice is what of the pool this frontend has, if it is not the only one.
+	slice slice
 	// arrival is the theoretical arrival time of the generic cell rate
 	// algorithm, in nanoseconds since the service's start: a token bucket in
 	// one word.
@@ -92,29 +110,59 @@ func (p *pool) Release() {
 // itself. A function with reserved concurrency has a pool of its own; another
 // takes first from what is provisioned for the version, then from what its
 // account has left.
-func (s *Service) Admit(fn, run *function.Record) (invocation.Unit, error) {
+func (s *Service) Admit(ctx context.Context, fn, run *function.Record) (invocation.Unit, error) {
+	var longest time.Duration
+	if run.Serving != nil {
+		longest = time.Duration(run.Serving.Timeout) * time.Second
+	}
 	if fn.Reserved != nil {
 		p := poolOf(&s.functions, fn.UID)
-		return s.admit(p, int64(*fn.Reserved), awserr.ReasonReservedConcurrentInvocationLimit, awserr.ReasonFunctionInvocationRateLimit)
+		return s.admit(ctx, asked{p, "function/" + fn.UID, int64(*fn.Reserved), longest},
+			awserr.ReasonReservedConcurrentInvocationLimit, awserr.ReasonFunctionInvocationRateLimit)
 	}
 	if n := fn.ProvisionedFor(run.VersionName()); n > 0 {
-		if p := poolOf(&s.functions, run.UID); p.take(int64(n)) {
-			return p, nil
+		p := poolOf(&s.functions, run.UID)
+		if u, err := s.take(ctx, asked{p, "function/" + run.UID, int64(n), longest}); u != nil || err != nil {
+			return u, err
 		}
 	}
 	a := poolOf(&s.accounts, fn.Account)
-	return s.admit(&a.shared, int64(s.cfg.AccountConcurrency)-a.aside.Load(), awserr.ReasonConcurrentInvocationLimit, awserr.ReasonCallerRateLimit)
+	return s.admit(ctx, asked{&a.shared, "account/" + fn.Account, int64(s.cfg.AccountConcurrency) - a.aside.Load(), longest},
+		awserr.ReasonConcurrentInvocationLimit, awserr.ReasonCallerRateLimit)
 }
 
-func (s *Service) admit(p *pool, limit int64, full, fast string) (invocation.Unit, error) {
-	if !p.take(limit) {
+// asked is a unit that is asked for.
+type asked struct {
+	pool  *pool
+	key   string // of the pool, among all processes
+	limit int64
+	// longest is the longest time that the invoke may take.
+	longest time.Duration
+}
+
+func (s *Service) admit(ctx context.Context, a asked, full, fast string) (invocation.Unit, error) {
+	u, err := s.take(ctx, a)
+	switch {
+	case err != nil:
+		return nil, err
+	case u == nil:
 		return nil, awserr.Throttled(full)
-	}
-	if !s.conform(p, limit) {
-		p.inFlight.Add(-1)
+	case !s.conform(a.pool, a.limit):
+		u.Release()
 		return nil, awserr.Throttled(fast)
 	}
-	return p, nil
+	return u, nil
+}
+
+// take takes a unit; it is nil if all are held.
+func (s *Service) take(ctx context.Context, a asked) (invocation.Unit, error) {
+	if s.cfg.Source != nil {
+		return s.takeShared(ctx, a)
+	}
+	if !a.pool.take(a.limit) {
+		return nil, nil
+	}
+	return a.pool, nil
 }
 
 // poolOf returns the value of a key, made when it is first asked for.
@@ -167,5 +215,6 @@ func (s *Service) Limit(string) int { return s.cfg.AccountConcurrency }
 
 // InFlight is the number of units held of an account's unreserved concurrency.
 func (s *Service) InFlight(accountID string) int {
-	return int(poolOf(&s.accounts, accountID).shared.inFlight.Load())
+	p := &poolOf(&s.accounts, accountID).shared
+	return int(p.inFlight.Load()) + p.slice.inUse()
 }

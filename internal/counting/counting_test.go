@@ -27,18 +27,18 @@ func TestLimitAndRelease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, _ := s.Admit(of("1"), of("1"))
-	if _, err := s.Admit(of("1"), of("1")); err != nil {
+	a, _ := s.Admit(t.Context(), of("1"), of("1"))
+	if _, err := s.Admit(t.Context(), of("1"), of("1")); err != nil {
 		t.Fatalf("second unit: %v", err)
 	}
-	if _, err := s.Admit(of("1"), of("1")); reason(err) != awserr.ReasonConcurrentInvocationLimit {
+	if _, err := s.Admit(t.Context(), of("1"), of("1")); reason(err) != awserr.ReasonConcurrentInvocationLimit {
 		t.Fatalf("third unit: got %v, want the concurrency reason", err)
 	}
-	if _, err := s.Admit(of("2"), of("2")); err != nil {
+	if _, err := s.Admit(t.Context(), of("2"), of("2")); err != nil {
 		t.Fatalf("another account is not concerned: %v", err)
 	}
 	a.Release()
-	if _, err := s.Admit(of("1"), of("1")); err != nil {
+	if _, err := s.Admit(t.Context(), of("1"), of("1")); err != nil {
 		t.Fatalf("after a release: %v", err)
 	}
 	if got := s.InFlight("1"); got != 2 {
@@ -50,7 +50,7 @@ func TestRate(t *testing.T) {
 	now := time.Unix(0, 0)
 	s, _ := New(Config{AccountConcurrency: 5, Now: func() time.Time { return now }})
 	admit := func() error {
-		u, err := s.Admit(of("1"), of("1"))
+		u, err := s.Admit(t.Context(), of("1"), of("1"))
 		if err == nil {
 			u.Release()
 		}
@@ -84,7 +84,7 @@ func TestNeverOverLimit(t *testing.T) {
 	for range 32 {
 		wg.Go(func() {
 			for range 200 {
-				u, err := s.Admit(of("1"), of("1"))
+				u, err := s.Admit(t.Context(), of("1"), of("1"))
 				if err != nil {
 					continue
 				}
@@ -114,7 +114,7 @@ func BenchmarkAdmit(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			u, _ := s.Admit(f, f)
+			u, _ := s.Admit(b.Context(), f, f)
 			u.Release()
 		}
 	})
@@ -131,29 +131,29 @@ func TestReserved(t *testing.T) {
 	s.Changed(nil, plain)
 	s.Changed(nil, mine)
 
-	u, err := s.Admit(plain, plain)
+	u, err := s.Admit(t.Context(), plain, plain)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Admit(plain, plain); reason(err) != awserr.ReasonConcurrentInvocationLimit {
+	if _, err := s.Admit(t.Context(), plain, plain); reason(err) != awserr.ReasonConcurrentInvocationLimit {
 		t.Errorf("what is reserved was given to another: %v", err)
 	}
 	for range reserved {
-		if _, err := s.Admit(mine, mine); err != nil {
+		if _, err := s.Admit(t.Context(), mine, mine); err != nil {
 			t.Errorf("within what is reserved: %v", err)
 		}
 	}
-	if _, err := s.Admit(mine, mine); reason(err) != awserr.ReasonReservedConcurrentInvocationLimit {
+	if _, err := s.Admit(t.Context(), mine, mine); reason(err) != awserr.ReasonReservedConcurrentInvocationLimit {
 		t.Errorf("beyond what is reserved: %v", err)
 	}
 	none := 0
 	closed := mine.Clone()
 	closed.Reserved = &none
 	s.Changed(mine, closed)
-	if _, err := s.Admit(closed, closed); reason(err) != awserr.ReasonReservedConcurrentInvocationLimit {
+	if _, err := s.Admit(t.Context(), closed, closed); reason(err) != awserr.ReasonReservedConcurrentInvocationLimit {
 		t.Errorf("with nothing reserved: %v", err)
 	}
-	if _, err := s.Admit(plain, plain); err != nil {
+	if _, err := s.Admit(t.Context(), plain, plain); err != nil {
 		t.Errorf("what is not reserved any more: %v", err)
 	}
 	u.Release()
@@ -174,18 +174,18 @@ func TestProvisioned(t *testing.T) {
 	fn.Provisioned = map[string]*function.Provisioned{"live": {Requested: 2}}
 	s.Changed(nil, fn)
 
-	if _, err := s.Admit(fn, fn); err != nil {
+	if _, err := s.Admit(t.Context(), fn, fn); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Admit(fn, fn); err == nil {
+	if _, err := s.Admit(t.Context(), fn, fn); err == nil {
 		t.Error("what is provisioned for a version was given to another")
 	}
 	for range 2 {
-		if _, err := s.Admit(fn, version); err != nil {
+		if _, err := s.Admit(t.Context(), fn, version); err != nil {
 			t.Errorf("within what is provisioned: %v", err)
 		}
 	}
-	if _, err := s.Admit(fn, version); reason(err) != awserr.ReasonConcurrentInvocationLimit {
+	if _, err := s.Admit(t.Context(), fn, version); reason(err) != awserr.ReasonConcurrentInvocationLimit {
 		t.Errorf("beyond what is provisioned, and nothing is left: %v", err)
 	}
 }

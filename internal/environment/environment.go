@@ -96,6 +96,14 @@ var ErrNoCapacity = errors.New("no worker has room for the environment")
 // partition: another does, or nobody yet.
 var ErrNotLeading = errors.New("assignment: another leads the partition, or nobody does yet")
 
+// Why a counting leader gives a frontend no units, though some may be free.
+var (
+	// ErrUnregistered says that the frontend has to tell what it holds first.
+	ErrUnregistered = errors.New("counting: the frontend is not registered with this leader")
+	// ErrFenced says that this life of the frontend was ended: it begins another.
+	ErrFenced = errors.New("counting: this life of the frontend was ended")
+)
+
 // ErrNotAccepted is what a worker answers when it has not taken an invoke: the
 // environment is gone or busy, or the lease's epoch is stale. Only then may
 // the invoke be tried elsewhere.
@@ -107,6 +115,8 @@ var (
 	ErrBusy  = fmt.Errorf("%w: another is in the environment", ErrNotAccepted)
 	ErrGone  = fmt.Errorf("%w: the environment is gone", ErrNotAccepted)
 	ErrStale = fmt.Errorf("%w: assignment has a newer leader", ErrNotAccepted)
+	// ErrUnit says that the unit of concurrency is not the frontend's any more.
+	ErrUnit = fmt.Errorf("%w: its unit of concurrency was given up", ErrNotAccepted)
 	// ErrAway says that the worker has not even been asked.
 	ErrAway = fmt.Errorf("%w: the worker cannot be reached", ErrNotAccepted)
 )

@@ -30,7 +30,7 @@ type Catalog interface {
 type Counter interface {
 	// Admit takes a unit of concurrency of the function for what runs: the
 	// function itself or a version of it.
-	Admit(fn, run *function.Record) (invocation.Unit, error)
+	Admit(ctx context.Context, fn, run *function.Record) (invocation.Unit, error)
 }
 
 // Assigner leases environments.
@@ -159,7 +159,7 @@ func (s *Service) invoke(ctx context.Context, account, name, qualifier string, r
 	}
 	rec := to.run
 	clock := time.Now()
-	unit, err := s.cfg.Counter.Admit(to.fn, rec)
+	unit, err := s.admit(ctx, to.fn, rec)
 	if err != nil {
 		return nil, &t, err
 	}
@@ -187,6 +187,12 @@ func (s *Service) invoke(ctx context.Context, account, name, qualifier string, r
 			return nil, &t, awserr.Internal()
 		}
 		s.cfg.Assigner.Refused(lease, err)
+		if errors.Is(err, environment.ErrUnit) {
+			unit.Release()
+			if unit, err = s.admit(ctx, to.fn, rec); err != nil {
+				return nil, &t, err
+			}
+		}
 		if errors.Is(err, environment.ErrAway) && away < aways {
 			away++
 			try--
@@ -201,6 +207,16 @@ func (s *Service) invoke(ctx context.Context, account, name, qualifier string, r
 			rec = now
 		}
 	}
+}
+
+// admit takes a unit. A failure that is not the caller's is not told.
+func (s *Service) admit(ctx context.Context, fn, run *function.Record) (invocation.Unit, error) {
+	unit, err := s.cfg.Counter.Admit(ctx, fn, run)
+	if _, told := awserr.As(err); err != nil && !told {
+		s.cfg.Log.Error("invokes cannot be counted", "function", run.ARN(), "error", err)
+		return nil, awserr.Internal()
+	}
+	return unit, err
 }
 
 func run(ctx context.Context, w Worker, l environment.Lease, req *invocation.Request, unit invocation.Unit, sink invocation.Sink) (

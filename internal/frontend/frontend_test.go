@@ -287,7 +287,7 @@ func TestRefusals(t *testing.T) {
 	if e, ok := awserr.As(err); !ok || e.Code != "ServiceException" {
 		t.Fatalf("own failure: got %v, want ServiceException without details", err)
 	}
-	unit, err := r.counter.Admit(active("1"), active("1"))
+	unit, err := r.counter.Admit(t.Context(), active("1"), active("1"))
 	if err != nil {
 		t.Fatalf("refused invokes hold units: %v", err)
 	}

@@ -66,9 +66,12 @@ var kinds = []struct {
 	{"gone", environment.ErrGone},
 	{"stale", environment.ErrStale},
 	{"away", environment.ErrAway},
+	{"unit", environment.ErrUnit},
 	{"not accepted", environment.ErrNotAccepted},
 	{"no capacity", environment.ErrNoCapacity},
 	{"not leading", environment.ErrNotLeading},
+	{"unregistered", environment.ErrUnregistered},
+	{"fenced", environment.ErrFenced},
 }
 
 // faultOf puts an error on the wire.

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"hearth/internal/assignment"
@@ -18,6 +19,7 @@ type Assignment struct {
 	Service   *assignment.Service
 	Placement *placement.Service
 	Directory *Directory
+	Counting  *Counting
 	// Find finds a function or version; Current makes sure that what Find finds is
 	// no older than now.
 	Find    func(account, name, version string) (*function.Record, bool)
@@ -63,6 +65,9 @@ func (a *Assignment) acquire(ctx context.Context, q *acquire) (*environment.Leas
 		return nil, err
 	}
 	l, err := a.Service.AcquireLed(ctx, rec, caller.Zone)
+	if errors.Is(err, assignment.ErrStopped) {
+		err = environment.ErrNotLeading // another is about to
+	}
 	return &l, err
 }
 
@@ -124,7 +129,11 @@ func (a *Assignment) heartbeat(ctx context.Context, s *placement.Status) (*none,
 	}
 	s.Worker, s.Zone = environment.WorkerID(caller.Name), caller.Zone
 	a.Placement.Heartbeat(*s)
-	a.Service.WorkerHeard(s.Worker)
+	if s.Draining {
+		a.Service.WorkerAway(s.Worker) // what is under way there ends there
+	} else {
+		a.Service.WorkerHeard(s.Worker)
+	}
 	return nil, nil
 }
 
@@ -139,6 +148,13 @@ func (a *Assignment) join(ctx context.Context, n *Node) (*none, error) {
 
 // watch sends what changes, and signs of life.
 func (a *Assignment) watch(ctx context.Context, _ *none, send func(*news) error) error {
+	caller, err := rpc.Caller(ctx)
+	if err != nil {
+		return err
+	}
+	if caller.Has(ca.Frontend) {
+		defer a.Counting.Watching(caller.Name)()
+	}
 	tick := time.NewTicker(sign)
 	defer tick.Stop()
 	var told uint64 // the version of the nodes

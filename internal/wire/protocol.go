@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"hearth/internal/ca"
+	"hearth/internal/counting"
 	"hearth/internal/environment"
 	"hearth/internal/function"
 	"hearth/internal/invocation"
@@ -21,6 +22,8 @@ type Node struct {
 	// clients.
 	Address string
 	API     string
+	// Life tells a process from what had its name before: numbers that grow.
+	Life uint64
 }
 
 // Has says whether the node has a role.
@@ -42,6 +45,13 @@ const (
 	methodHeartbeat   rpc.Method[placement.Status, none]         = "hearth.Assignment/Heartbeat"
 	methodJoin        rpc.Method[Node, none]                     = "hearth.Assignment/Join"
 	methodWatch       rpc.Stream[none, news]                     = "hearth.Assignment/Watch"
+	methodRegister    rpc.Method[register, registered]           = "hearth.Counting/Register"
+	methodTake        rpc.Method[take, taken]                    = "hearth.Counting/Take"
+	methodGive        rpc.Method[give, none]                     = "hearth.Counting/Give"
+	methodPromise     rpc.Method[promise, promised]              = "hearth.Counting/Promise"
+	methodKeep        rpc.Method[keep, answered]                 = "hearth.Counting/Keep"
+	methodFence       rpc.Method[counting.Front, busyUnits]      = "hearth.Worker/Fence"
+	methodRunning     rpc.Method[environment.Lease, answered]    = "hearth.Worker/Running"
 	methodStart       rpc.Method[environment.Start, startResult] = "hearth.Worker/Start"
 	methodStop        rpc.Method[environmentRef, none]           = "hearth.Worker/Stop"
 	methodList        rpc.Method[list, reports]                  = "hearth.Worker/List"
@@ -110,6 +120,10 @@ type invoke struct {
 	Request invocation.Request
 	// Stream asks for the answer as it comes.
 	Stream bool
+	// Pool is that of the invoke's unit of concurrency, which was granted in a
+	// life of the frontend.
+	Pool string
+	Life uint64
 }
 
 // invokeEvent is one of: the head of a streamed answer, some of it, the answer or
@@ -160,3 +174,53 @@ type logLine struct {
 	RequestID string    `cbor:"5,keyasint,omitempty"`
 	Line      []byte    `cbor:"6,keyasint"`
 }
+
+// register begins a session of a frontend with the leader of a counting partition.
+type register struct {
+	Partition     int
+	Life, Session uint64
+	Held          map[string]counting.Holding
+}
+
+type registered struct{ Epoch uint64 }
+
+type take struct {
+	Partition     int
+	Life, Session uint64
+	Pool          string
+	Limit, Want   int
+	Longest       time.Duration
+}
+
+type taken struct {
+	Granted int
+	Single  bool
+}
+
+type give struct {
+	Partition     int
+	Life, Session uint64
+	Pool          string
+	Units         int
+}
+
+type promise struct {
+	Partition int
+	Epoch     uint64
+}
+
+type promised struct {
+	Rows      []counting.Row
+	Whole, OK bool
+}
+
+type keep struct {
+	Partition int
+	Epoch     uint64
+	Rows      []counting.Row
+	All       bool
+	Upto      uint64
+}
+
+// busyUnits are the invokes under way of a frontend's lives that are over, by pool.
+type busyUnits struct{ Units map[string]int }

@@ -120,7 +120,11 @@ func (w *RemoteWorker) invoke(ctx context.Context, l environment.Lease, req *inv
 	if err != nil {
 		return nil, err
 	}
-	r, err := rpc.Open(context.WithoutCancel(ctx), conn, methodInvoke, &invoke{Lease: l, Request: *req, Stream: to != nil})
+	q := &invoke{Lease: l, Request: *req, Stream: to != nil}
+	if u, ok := unit.(interface{ Key() (string, uint64) }); ok {
+		q.Pool, q.Life = u.Key()
+	}
+	r, err := rpc.Open(context.WithoutCancel(ctx), conn, methodInvoke, q)
 	if err != nil {
 		return nil, reached(err)
 	}
@@ -129,7 +133,7 @@ func (w *RemoteWorker) invoke(ctx context.Context, l environment.Lease, req *inv
 		e, err := r.Receive()
 		if err != nil {
 			r.Close()
-			return nil, w.broken(err, unit)
+			return nil, w.broken(err, l, unit)
 		}
 		switch {
 		case e.Head != nil && to != nil:
@@ -138,27 +142,59 @@ func (w *RemoteWorker) invoke(ctx context.Context, l environment.Lease, req *inv
 			_, err := to.Write(e.Data)
 			written = err == nil // a client that is gone: the function runs on
 		case e.Answer != nil:
-			go awaitEnd(r, unit) // which is soon, or when the connection breaks
+			go w.awaitEnd(r, l, unit) // which is soon, or when the connection breaks
 			return e.Answer, nil
 		}
 	}
 }
 
 // broken is what becomes of an invoke without an answer.
-func (w *RemoteWorker) broken(err error, unit invocation.Unit) error {
+func (w *RemoteWorker) broken(err error, l environment.Lease, unit invocation.Unit) error {
 	if err = reached(err); errors.Is(err, environment.ErrNotAccepted) {
 		return err // it keeps its unit
 	}
-	unit.Release()
+	var answered *rpc.RemoteError
+	if errors.As(err, &answered) {
+		unit.Release() // the worker is there, and has nothing of it
+		return err
+	}
+	go w.findOut(l, unit)
 	return errors.Join(errLost, err)
 }
 
 // awaitEnd gives the unit back when the invoke is over.
-func awaitEnd(r *rpc.Receiver[invokeEvent], unit invocation.Unit) {
+func (w *RemoteWorker) awaitEnd(r *rpc.Receiver[invokeEvent], l environment.Lease, unit invocation.Unit) {
 	defer r.Close()
-	defer unit.Release()
 	for {
-		if e, err := r.Receive(); err != nil || e.Ended {
+		switch e, err := r.Receive(); {
+		case err != nil:
+			w.findOut(l, unit)
+			return
+		case e.Ended:
+			unit.Release()
+			return
+		}
+	}
+}
+
+const (
+	// findOutEvery is how often a worker is asked for an invoke that it was lost
+	// with, and longestInvoke after how long its function's time is over for sure.
+	findOutEvery  = time.Second
+	longestInvoke = 905 * time.Second
+)
+
+// findOut keeps a unit until it is known that its invoke is over: until its worker
+// says so, or no function can take as long.
+func (w *RemoteWorker) findOut(l environment.Lease, unit invocation.Unit) {
+	defer unit.Release()
+	ctx, cancel := context.WithTimeout(w.tracker.ctx, longestInvoke)
+	defer cancel()
+	for {
+		if wait(ctx, nil, findOutEvery) != nil {
+			return
+		}
+		if res, err := callWorker(ctx, w, methodRunning, listFor, &l); err == nil && !res.Yes {
 			return
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"hearth/internal/ca"
 	"hearth/internal/chunk"
+	"hearth/internal/counting"
 	"hearth/internal/environment"
 	"hearth/internal/invocation"
 	"hearth/internal/rpc"
@@ -22,6 +23,8 @@ type Worker struct {
 		Reading(root chunk.Root) bool
 		Unreadable(ctx context.Context) ([]string, error)
 	}
+
+	units units
 }
 
 // Register has a server answer for a worker.
@@ -42,6 +45,12 @@ func (w *Worker) Register(s *rpc.Server) {
 		return &reports{all}, err
 	})
 	rpc.HandleStream(s, methodInvoke, frontends, w.invoke)
+	rpc.Handle(s, methodRunning, frontends, func(_ context.Context, l *environment.Lease) (*answered, error) {
+		return &answered{w.Worker.Running(*l)}, nil
+	})
+	rpc.Handle(s, methodFence, assignments, func(_ context.Context, f *counting.Front) (*busyUnits, error) {
+		return &busyUnits{w.units.fence(*f)}, nil
+	})
 	rpc.Handle(s, methodPrepare, frontends, func(ctx context.Context, q *prepare) (*none, error) {
 		if q.Config == nil {
 			return nil, errors.New("wire: no configuration to prepare")
@@ -72,10 +81,71 @@ const pieceSize = 256 << 10
 type ended struct {
 	once sync.Once
 	over chan struct{}
+	end  func()
 }
 
 // Release implements invocation.Unit.
-func (e *ended) Release() { e.once.Do(func() { close(e.over) }) }
+func (e *ended) Release() {
+	e.once.Do(func() {
+		e.end()
+		close(e.over)
+	})
+}
+
+// units are those of the invokes under way at a worker, and the frontends' lives
+// that are over.
+type units struct {
+	mu     sync.Mutex
+	fenced map[string]uint64
+	busy   map[counting.Front]map[string]int // by pool
+}
+
+// begin counts an invoke, unless its frontend's life is over.
+func (u *units) begin(f counting.Front, pool string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if f.Life <= u.fenced[f.Name] {
+		return false
+	}
+	if u.busy == nil {
+		u.busy = make(map[counting.Front]map[string]int)
+	}
+	if u.busy[f] == nil {
+		u.busy[f] = make(map[string]int)
+	}
+	u.busy[f][pool]++
+	return true
+}
+
+func (u *units) end(f counting.Front, pool string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.busy[f][pool]--; u.busy[f][pool] == 0 {
+		delete(u.busy[f], pool)
+	}
+	if len(u.busy[f]) == 0 {
+		delete(u.busy, f)
+	}
+}
+
+// fence ends a frontend's lives up to one, and returns what of them is under way.
+func (u *units) fence(f counting.Front) map[string]int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.fenced == nil {
+		u.fenced = make(map[string]uint64)
+	}
+	u.fenced[f.Name] = max(u.fenced[f.Name], f.Life)
+	all := make(map[string]int)
+	for other, pools := range u.busy {
+		if other.Name == f.Name && other.Life <= f.Life {
+			for pool, n := range pools {
+				all[pool] += n
+			}
+		}
+	}
+	return all
+}
 
 // relay is an invocation.Sink that sends on.
 type relay struct {
@@ -99,16 +169,24 @@ func (r *relay) Write(p []byte) (n int, err error) {
 
 // invoke runs an invoke to its end, whether or not the frontend stays.
 func (w *Worker) invoke(ctx context.Context, q *invoke, send func(*invokeEvent) error) error {
+	caller, err := rpc.Caller(ctx)
+	if err != nil {
+		return err
+	}
+	front := counting.Front{Name: caller.Name, Life: q.Life}
+	if !w.units.begin(front, q.Pool) {
+		return environment.ErrUnit
+	}
 	run := context.WithoutCancel(ctx)
-	unit := &ended{over: make(chan struct{})}
+	unit := &ended{over: make(chan struct{}), end: func() { w.units.end(front, q.Pool) }}
 	var res *invocation.Response
-	var err error
 	if q.Stream {
 		res, err = w.Worker.InvokeStream(run, q.Lease, &q.Request, unit, &relay{send: send})
 	} else {
 		res, err = w.Worker.Invoke(run, q.Lease, &q.Request, unit)
 	}
 	if err != nil {
+		unit.Release() // nothing has begun
 		return err
 	}
 	if err := send(&invokeEvent{Answer: res}); err != nil {

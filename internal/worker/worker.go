@@ -180,6 +180,26 @@ func (w *Worker) Stop(_ context.Context, id environment.ID) error {
 	return v.(*env).destroy()
 }
 
+// Busy says whether an invoke is under way.
+func (w *Worker) Busy() bool {
+	busy := false
+	w.envs.Range(func(_, v any) bool {
+		busy = v.(*env).tell().Busy
+		return !busy
+	})
+	return busy
+}
+
+// Running says whether the invoke of a lease is under way.
+func (w *Worker) Running(l environment.Lease) bool {
+	v, ok := w.envs.Load(l.ID)
+	if !ok {
+		return false
+	}
+	r := v.(*env).tell()
+	return r.Busy && r.Epoch == l.Epoch && r.Seq == l.Seq
+}
+
 // Environments is how many environments there are.
 func (w *Worker) Environments() int {
 	n := 0

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"hearth/internal/cluster"
 )
 
 // balancer gives clients' connections to frontends that answer.
@@ -105,7 +107,7 @@ func (b *balancer) probe(one *backend) {
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
 	for {
-		req, err := http.NewRequestWithContext(b.ctx, http.MethodHead, "http://"+one.address+"/2015-03-31/functions/probe/invocations", http.NoBody)
+		req, err := http.NewRequestWithContext(b.ctx, http.MethodGet, "http://"+one.address+cluster.HealthPath, http.NoBody)
 		if err != nil {
 			return
 		}

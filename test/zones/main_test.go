@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
@@ -125,6 +124,11 @@ func invoke(ctx context.Context, c *lambda.Client, name string, sleep time.Durat
 // which returns what they saw.
 func load(t *testing.T, name string, clients int, sleep time.Duration) (stop func() []seen) {
 	t.Helper()
+	return loadWith(t, name, clients, sleep, client)
+}
+
+func loadWith(t *testing.T, name string, clients int, sleep time.Duration, client func() *lambda.Client) (stop func() []seen) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var mu sync.Mutex
 	var all []seen
@@ -217,5 +221,3 @@ func failures(all []seen) (n int, by map[string]int) {
 	}
 	return n, by
 }
-
-var _ = aws.String

@@ -1,0 +1,177 @@
+package zones
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"hearth/internal/ca"
+	"hearth/test/harness"
+)
+
+// witness is a function that tells in its log when it ran, also if its caller
+// never hears of it.
+const witness = `
+import json, time
+def handler(event, context):
+    begun = time.time()
+    time.sleep(event["sleep"])
+    print(json.dumps({"begun": begun, "ended": time.time()}), flush=True)
+    return {"begun": begun}
+`
+
+// stranger is a client that connects anew each time, and so comes to another
+// frontend each time.
+func stranger() *lambda.Client {
+	return shared.Client(func(o *lambda.Options) {
+		o.RetryMaxAttempts = 1
+		o.HTTPClient = &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	})
+}
+
+func createMutex(t *testing.T, name string) {
+	t.Helper()
+	c := shared.Client(func(o *lambda.Options) { o.RetryMaxAttempts = 10 })
+
+	create(t, name, func(in *lambda.CreateFunctionInput) {
+		in.Timeout = aws.Int32(3)
+		in.Code = &types.FunctionCode{ZipFile: harness.Zip(t, map[string]string{"app.py": witness})}
+	})
+	_, err := c.PutFunctionConcurrency(t.Context(), &lambda.PutFunctionConcurrencyInput{
+		FunctionName: &name, ReservedConcurrentExecutions: aws.Int32(1),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func throttled(err error) bool {
+	var e *types.TooManyRequestsException
+	return errors.As(err, &e)
+}
+
+func TestAlternatingFrontends(t *testing.T) {
+	createMutex(t, "alternating")
+	c := stranger()
+	invoke(t.Context(), c, "alternating", 0) // the cold start
+	for i := range 100 {
+		if s := invoke(t.Context(), c, "alternating", 0); s.err != nil {
+			t.Fatalf("invoke %d: %v", i, s.err)
+		}
+	}
+}
+
+// moments reads from the log when a witness ran.
+func moments(t *testing.T, name string) (all [][2]float64) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for last := -1; ; {
+		all = nil
+		events := logEvents(t, name)
+		for _, text := range events {
+			var m struct{ Begun, Ended float64 }
+			if strings.HasPrefix(text, "{") && json.Unmarshal([]byte(text), &m) == nil && m.Begun > 0 {
+				all = append(all, [2]float64{m.Begun, m.Ended})
+			}
+		}
+		if len(all) == last || time.Now().After(deadline) {
+			break
+		}
+		last = len(all)
+		timer := time.NewTimer(2 * time.Second)
+		<-timer.C
+	}
+	slices.SortFunc(all, func(a, b [2]float64) int { return int((a[0] - b[0]) * 1e6) })
+	return all
+}
+
+// TestMutex has a function with a reserved concurrency of one invoked from all
+// sides, while frontends and the leaders of counting are killed, stopped and cut
+// off: it never runs twice at once.
+func TestMutex(t *testing.T) {
+	createMutex(t, "mutex")
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	dice := rand.New(rand.NewPCG(seed, 0))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var wg sync.WaitGroup
+	var ran, refused, failed atomic.Int64
+	for range 4 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				c := stranger()
+				switch s := invoke(context.WithoutCancel(ctx), c, "mutex", 40*time.Millisecond); {
+				case s.err == nil:
+					ran.Add(1)
+				case throttled(s.err):
+					refused.Add(1)
+				default:
+					failed.Add(1)
+				}
+			}
+		})
+	}
+	var story []string
+	for until := time.Now().Add(*outage * 3); time.Now().Before(until); {
+		zone := zones[dice.IntN(len(zones))]
+		what := []string{"kill", "pause", "cut", "restart"}[dice.IntN(4)]
+		role := []ca.Role{ca.Assignment, ca.Frontend}[dice.IntN(2)]
+		if what == "cut" {
+			role = ""
+		}
+		story = append(story, fmt.Sprint(what, " ", zone, " ", role))
+		order(t, what, zone, role)
+		timer := time.NewTimer(time.Duration(1+dice.IntN(5)) * time.Second)
+		<-timer.C
+		order(t, "heal", zone, "")
+		timer.Reset(time.Duration(dice.IntN(3)) * time.Second)
+		<-timer.C
+	}
+	cancel()
+	wg.Wait()
+	t.Logf("%d ran, %d were refused, %d failed, while: %s", ran.Load(), refused.Load(), failed.Load(), strings.Join(story, "; "))
+	await(t, "mutex", 5)
+	all := moments(t, "mutex")
+	if len(all) < int(ran.Load())*9/10 || ran.Load() < 20 {
+		t.Errorf("the log tells of %d invokes, callers of %d", len(all), ran.Load())
+	}
+	for i := 1; i < len(all); i++ {
+		if all[i][0] < all[i-1][1] {
+			t.Errorf("two at once: %.6f to %.6f, and %.6f to %.6f", all[i-1][0], all[i-1][1], all[i][0], all[i][1])
+		}
+	}
+}
+
+// logEvents reads a function's log, without the times.
+func logEvents(t *testing.T, name string) (lines []string) {
+	t.Helper()
+	bin, err := harness.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(bin, "logs", name, "--data", shared.Data).Output()
+	if err != nil {
+		t.Fatalf("hearth logs: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if _, text, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+			lines = append(lines, text)
+		}
+	}
+	return lines
+}

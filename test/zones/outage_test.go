@@ -1,0 +1,113 @@
+package zones
+
+import (
+	"flag"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+
+	"hearth/internal/ca"
+	azs "hearth/internal/zones"
+)
+
+// outage is how long what is broken stays broken. `make soak-zones` gives the
+// minutes that are promised.
+var outage = flag.Duration("outage", 15*time.Second, "how long outages take")
+
+// zones are all of them.
+var zones = azs.Zones
+
+// unharmed checks that nothing failed and nothing new was started.
+func unharmed(t *testing.T, all []seen, at time.Time, known map[string]bool) {
+	t.Helper()
+	after, failed := report(t, all, at, known)
+	if failed > 0 {
+		t.Errorf("%d of %d invokes failed", failed, len(all))
+	}
+	for env := range after {
+		if !known[env] {
+			t.Errorf("environment %s was started, though others were idle", env)
+		}
+	}
+}
+
+func TestEtcdDown(t *testing.T) {
+	create(t, "stateless")
+	known := warm(t, "stateless", 6)
+	all, at := during(t, "stateless", 3, 2*time.Second, *outage, func() {
+		for _, zone := range zones {
+			order(t, "kill", zone, ca.State)
+		}
+	})
+	unharmed(t, all, at, known)
+	for _, zone := range zones {
+		order(t, "heal", zone, "")
+	}
+	// Cold starts wait for it, and go on when it is back.
+	if envs := warm(t, "stateless", 8); len(envs) != 8 {
+		t.Errorf("%d environments after the outage, want 8", len(envs))
+	}
+}
+
+func TestPauseLeaders(t *testing.T) {
+	create(t, "paused")
+	known := warm(t, "paused", 6)
+	for _, zone := range zones {
+		all, at := during(t, "paused", 3, 2*time.Second, *outage, func() { order(t, "pause", zone, ca.Assignment) })
+		unharmed(t, all, at, known)
+		order(t, "heal", zone, "")
+		await(t, "paused", 20)
+	}
+}
+
+func TestCutZone(t *testing.T) {
+	create(t, "cutoff")
+	known := warm(t, "cutoff", 12)
+	all, at := during(t, "cutoff", 4, 3*time.Second, *outage+10*time.Second, func() { order(t, "cut", "az2", "") })
+	after, failed := report(t, all, at, known)
+	if len(after) > 8 {
+		t.Errorf("%d environments after the cut, want the 8 of the other zones", len(after))
+	}
+	if failed > len(all)/20 {
+		t.Errorf("%d of %d invokes failed", failed, len(all))
+	}
+	order(t, "heal", "az2", "")
+	await(t, "cutoff", 20)
+	// Those that were cut off are there again.
+	if again := warm(t, "cutoff", 12); len(again) != 12 {
+		t.Errorf("%d environments, want 12", len(again))
+	} else {
+		for env := range again {
+			if !known[env] {
+				t.Errorf("environment %s is new, though all are back", env)
+			}
+		}
+	}
+}
+
+func TestRollingRestart(t *testing.T) {
+	create(t, "rolling")
+	known := warm(t, "rolling", 9)
+	// The clients are as AWS made them: they try again.
+	stop := loadWith(t, "rolling", 3, 50*time.Millisecond, func() *lambda.Client { return shared.Client() })
+	began := time.Now()
+	for _, role := range []ca.Role{ca.State, ca.Assignment, ca.Frontend} {
+		for _, zone := range zones {
+			order(t, "restart", zone, role)
+			timer := time.NewTimer(6 * time.Second)
+			<-timer.C
+		}
+	}
+	unharmed(t, stop(), began, known)
+	// With a worker its environments go.
+	stop = loadWith(t, "rolling", 3, 50*time.Millisecond, func() *lambda.Client { return shared.Client() })
+	for _, zone := range zones {
+		order(t, "restart", zone, ca.Worker)
+		timer := time.NewTimer(10 * time.Second)
+		<-timer.C
+	}
+	if _, failed := report(t, stop(), began, known); failed > 0 {
+		t.Errorf("%d invokes failed", failed)
+	}
+}
