@@ -215,7 +215,9 @@ func (c *Counts) Give(pool string, from func() (n int, life uint64)) {
 	if n == 0 || epoch == 0 || life != c.lifeNow() {
 		return // whoever leads is told what is held when the session begins
 	}
+	told := make(chan struct{})
 	c.wg.Go(func() {
+		defer close(told)
 		claim, _ := c.tracker.leader(partition)
 		if claim == nil || claim.epoch != epoch {
 			return
@@ -228,7 +230,14 @@ func (c *Counts) Give(pool string, from func() (n int, life uint64)) {
 			_ = c.join(c.ctx, partition) // else with the next unit
 		}
 	})
+	// Whoever waits for an answer may come to another frontend with it: there the
+	// unit is to be free.
+	_ = wait(c.ctx, told, giveFor)
 }
+
+// giveFor is how long it is waited for the leader's having heard of units that are
+// free.
+const giveFor = 5 * time.Millisecond
 
 func (c *Counts) lifeNow() uint64 {
 	c.mu.Lock()

@@ -264,7 +264,7 @@ func (c *Counting) register(ctx context.Context, q *register) (*registered, erro
 const (
 	// fullFor is how long it is waited for a unit that may be on its way back, and
 	// learnFor for what is not known yet.
-	fullFor  = 20 * time.Millisecond
+	fullFor  = 100 * time.Millisecond
 	learnFor = 5 * time.Second
 )
 

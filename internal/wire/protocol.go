@@ -127,7 +127,8 @@ type invoke struct {
 }
 
 // invokeEvent is one of: the head of a streamed answer, some of it, the answer or
-// the end of a streamed one, and at last the end of the invoke.
+// the end of a streamed one, and the end of the invoke, perhaps together with the
+// answer.
 type invokeEvent struct {
 	Head   *invocation.StreamHead `cbor:"1,keyasint,omitempty"`
 	Data   []byte                 `cbor:"2,keyasint,omitempty"`

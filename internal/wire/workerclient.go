@@ -141,6 +141,10 @@ func (w *RemoteWorker) invoke(ctx context.Context, l environment.Lease, req *inv
 		case e.Data != nil && to != nil && written:
 			_, err := to.Write(e.Data)
 			written = err == nil // a client that is gone: the function runs on
+		case e.Answer != nil && e.Ended:
+			r.Close()
+			unit.Release() // first: the caller may come again at once
+			return e.Answer, nil
 		case e.Answer != nil:
 			go w.awaitEnd(r, l, unit) // which is soon, or when the connection breaks
 			return e.Answer, nil

@@ -189,7 +189,13 @@ func (w *Worker) invoke(ctx context.Context, q *invoke, send func(*invokeEvent) 
 		unit.Release() // nothing has begun
 		return err
 	}
-	if err := send(&invokeEvent{Answer: res}); err != nil {
+	over := false
+	select {
+	case <-unit.over: // nearly always
+		over = true
+	default:
+	}
+	if err := send(&invokeEvent{Answer: res, Ended: over}); err != nil || over {
 		return nil //nolint:nilerr // the frontend is gone, and so is who could be told
 	}
 	select {

@@ -189,6 +189,8 @@ func (c *call) finish(ctx context.Context) {
 	e := c.env
 	if !c.broken {
 		c.wait(ctx)
+		// The function runs no more; what follows is bookkeeping.
+		c.unit.Release()
 	}
 	e.mu.Lock()
 	c.use.init, e.initTime = e.initTime, 0
@@ -206,7 +208,9 @@ func (c *call) finish(ctx context.Context) {
 	if outcome.Reusable() && !e.settle() {
 		outcome = environment.OutcomeFault // of the environment, not of this invoke
 	}
-	c.unit.Release()
+	if c.broken {
+		c.unit.Release()
+	}
 	e.w.cfg.Reporter.InvokeDone(c.lease, outcome, c.res.Payload)
 }
 
