@@ -407,9 +407,13 @@ func (h *Hearth) front(source counting.Source, assigner frontend.Assigner, find 
 		return nil, nil, err
 	}
 	h.stopLast(h.catalog.Subscribe(counter.Changed))
-	front, err := frontend.New(frontend.Config{
+	cfg := frontend.Config{
 		Catalog: h.catalog, Counter: counter, Assigner: assigner, Worker: find, Region: h.cfg.Region, Log: h.cfg.Log,
-	})
+	}
+	if source != nil {
+		cfg.CatchUp = h.catalog.CatchUp
+	}
+	front, err := frontend.New(cfg)
 	return front, counter, err
 }
 

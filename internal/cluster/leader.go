@@ -204,10 +204,6 @@ func (f *fleet) each(ctx context.Context, do func(context.Context, *wire.RemoteW
 
 // Prepare implements control.Preparer: one worker at least can start it.
 func (f *fleet) Prepare(ctx context.Context, account string, cfg *function.Config) error {
-	workers := f.n.tracker.Nodes(ca.Worker, f.n.id.Zone)
-	if len(workers) == 0 {
-		return errors.New("cluster: there is no worker")
-	}
 	// What can be wrong with its code is found here, in the words for its owner.
 	if l := f.n.leading.Load(); l != nil {
 		for _, ref := range worker.Refs(account, cfg) {
@@ -216,23 +212,43 @@ func (f *fleet) Prepare(ctx context.Context, account string, cfg *function.Confi
 			}
 		}
 	}
+	for {
+		err := f.prepareOne(ctx, account, cfg)
+		if !errors.Is(err, environment.ErrAway) {
+			return err
+		}
+		// They come up, or come back.
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// prepareOne has all workers prepare it and returns when the first has; ErrAway says
+// that none could be asked.
+func (f *fleet) prepareOne(ctx context.Context, account string, cfg *function.Config) error {
+	workers := f.n.tracker.Nodes(ca.Worker, f.n.id.Zone)
 	results := make(chan error, len(workers))
 	for _, w := range workers {
 		f.n.wg.Go(func() { results <- f.n.workers.Worker(environment.WorkerID(w.Name)).Prepare(f.n.ctx, account, cfg) })
 	}
-	var errs []error
+	failure := fmt.Errorf("cluster: no worker is there: %w", environment.ErrAway)
 	for range workers {
 		select {
 		case err := <-results:
-			if err == nil {
+			switch {
+			case err == nil:
 				return nil // the others have it by and by
+			case !errors.Is(err, environment.ErrAway):
+				failure = err
 			}
-			errs = append(errs, err)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
-	return errors.Join(errs...)
+	return failure
 }
 
 // ForgetCode implements machines. Workers that are away keep it until they need

@@ -218,6 +218,10 @@ func (n *Node) startAssignment(ctx context.Context) (err error) {
 		return err
 	}
 	n.stopLast(directory.Stop)
+	nodes := func() []wire.Node {
+		all, _, _ := directory.All()
+		return all
+	}
 	if n.placement, err = placement.New(placement.Config{Lease: n.cfg.Lease}); err != nil {
 		return err
 	}
@@ -229,8 +233,7 @@ func (n *Node) startAssignment(ctx context.Context) (err error) {
 	}
 	cfg.Worker = func(id environment.WorkerID) assignment.Worker { return n.workers.Worker(id) }
 	cfg.Workers = func() (all []environment.WorkerID) {
-		nodes, _, _ := directory.All()
-		for _, other := range nodes {
+		for _, other := range nodes() {
 			if other.Has(ca.Worker) {
 				all = append(all, environment.WorkerID(other.Name))
 			}
@@ -249,8 +252,17 @@ func (n *Node) startAssignment(ctx context.Context) (err error) {
 			n.assignment.Evict(name)
 		}
 	}
-	counts := &wire.Counting{Led: n.assignment.Led, Directory: directory, Tracker: n.tracker, Self: n.id.Name, Log: n.cfg.Log}
-	counts.Start(n.rpc, assignment.DefaultPartitions)
+	counts := &wire.Counting{Led: n.assignment.Led, Nodes: nodes, Tracker: n.tracker, Self: n.id.Name, Log: n.cfg.Log}
+	err = counts.Start(ctx, n.rpc, assignment.DefaultPartitions, func(ctx context.Context, partition int) (uint64, error) {
+		leader, err := cfg.Journal(partition).Leader(ctx)
+		if err != nil || leader == nil {
+			return 0, err
+		}
+		return uint64(leader.Term), nil //nolint:gosec // terms are positive
+	})
+	if err != nil {
+		return err
+	}
 	n.stopLast(counts.Stop)
 	server := &wire.Assignment{
 		Service: n.assignment, Placement: n.placement, Directory: directory, Counting: counts, Find: n.catalog.Version, Current: n.catalog.CatchUp,

@@ -36,6 +36,8 @@ type Source interface {
 	// Give gives units back. take, which takes them from what the frontend holds,
 	// says how many.
 	Give(pool string, take func() (n int, life uint64))
+	// Over says that a worker takes no invokes of a life of the frontend.
+	Over(life uint64)
 }
 
 func (c *Config) fill() error {

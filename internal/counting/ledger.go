@@ -40,15 +40,15 @@ type Ledger struct {
 	// Now is the clock.
 	Now func() time.Time
 
-	mu      sync.Mutex
-	epoch   uint64 // zero unless this process leads
-	seq     uint64 // of the last row
+	mu    sync.Mutex
+	epoch uint64 // zero unless this process leads
+	seq   uint64 // of the last row
 	// complete says that the rows of the terms before were all known.
 	complete bool
-	began   time.Time
-	fronts  map[string]*front
-	pools   map[string]*book
-	changed chan struct{} // closed and replaced when something may have become free
+	began    time.Time
+	fronts   map[string]*front
+	pools    map[string]*book
+	changed  chan struct{} // closed and replaced when something may have become free
 }
 
 // front is a frontend as the leader knows it.
@@ -222,7 +222,9 @@ func (l *Ledger) Register(f Front, session uint64, held map[string]Holding) erro
 		return environment.ErrFenced
 	case f.Life > fr.life:
 		l.leave(f.Name, fr)
+		former := Front{f.Name, fr.life}
 		fr.life, fr.session = f.Life, 0
+		l.bury(former, fr) // if it was found out before
 	}
 	if session < fr.session {
 		return environment.ErrUnregistered // a later one has come before
@@ -263,6 +265,18 @@ func (l *Ledger) Gone(name string) {
 	defer l.mu.Unlock()
 	if fr := l.fronts[name]; l.epoch != 0 && fr != nil {
 		l.leave(name, fr)
+	}
+}
+
+// bury forgets a life of which nothing is under way, as all workers have told.
+func (l *Ledger) bury(f Front, fr *front) {
+	lf := fr.left[f.Life]
+	if lf == nil || f.Life == fr.life || !lf.asked || len(lf.waiting) > 0 || len(lf.busy) > 0 {
+		return
+	}
+	delete(fr.left, f.Life)
+	for _, b := range l.pools {
+		delete(b.former, f)
 	}
 }
 
@@ -316,6 +330,7 @@ func (l *Ledger) Fenced(epoch uint64, f Front, worker string, busy map[string]in
 	if len(busy) > 0 {
 		lf.busy[worker] = maps.Clone(busy)
 	}
+	l.bury(f, l.fronts[f.Name])
 	l.change()
 }
 

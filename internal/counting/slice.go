@@ -43,6 +43,10 @@ type shared struct {
 // a worker that was told that this life is over does not take the invoke.
 func (u *shared) Key() (pool string, life uint64) { return u.key, u.life }
 
+// Refused says that a worker was told that the unit's life is over. A leader that is
+// one no more may have taken the frontend for gone; it begins another life.
+func (u *shared) Refused() { u.service.cfg.Source.Over(u.life) }
+
 // batch is how many units a frontend asks for that needs one.
 func (s *slice) batch() int { return max(8, s.used/4) }
 

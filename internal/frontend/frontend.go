@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"hearth/internal/awserr"
 	"hearth/internal/environment"
 	"hearth/internal/function"
@@ -56,12 +58,18 @@ type Config struct {
 	Counter  Counter
 	Assigner Assigner
 	Worker   func(environment.WorkerID) Worker
-	Region   string
-	Log      *slog.Logger
+	// CatchUp brings the catalog up to date, if another process may have changed
+	// what it holds; it may be nil.
+	CatchUp func(context.Context) error
+	Region  string
+	Log     *slog.Logger
 }
 
 // Service answers invokes.
-type Service struct{ cfg Config }
+type Service struct {
+	cfg      Config
+	catching singleflight.Group
+}
 
 // New makes a Service.
 func New(cfg Config) (*Service, error) {
@@ -76,9 +84,31 @@ func New(cfg Config) (*Service, error) {
 
 // Check says whether the function could be invoked now; it is what a DryRun
 // asks.
-func (s *Service) Check(_ context.Context, account, name, qualifier string) error {
-	_, err := s.resolve(account, name, qualifier)
+func (s *Service) Check(ctx context.Context, account, name, qualifier string) error {
+	_, err := s.find(ctx, account, name, qualifier)
 	return err
+}
+
+// catchUpFor bounds how long an invoke waits for the catalog.
+const catchUpFor = 2 * time.Second
+
+// find is resolve, by a catalog that is up to date if it has no answer: the caller
+// may have just heard from another frontend that the function is there.
+func (s *Service) find(ctx context.Context, account, name, qualifier string) (target, error) {
+	to, err := s.resolve(account, name, qualifier)
+	if err == nil || s.cfg.CatchUp == nil {
+		return to, err
+	}
+	// Many who ask for what is not there make one read.
+	_, failure, _ := s.catching.Do("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), catchUpFor)
+		defer cancel()
+		return nil, s.cfg.CatchUp(ctx)
+	})
+	if failure != nil {
+		return to, err // by what is known
+	}
+	return s.resolve(account, name, qualifier)
 }
 
 // target is what an invoke is for.
@@ -153,7 +183,7 @@ func (s *Service) invoke(ctx context.Context, account, name, qualifier string, r
 	*invocation.Response, *invocation.Timeline, error,
 ) {
 	var t invocation.Timeline
-	to, err := s.resolve(account, name, qualifier)
+	to, err := s.find(ctx, account, name, qualifier)
 	if err != nil {
 		return nil, &t, err
 	}

@@ -296,3 +296,51 @@ func TestRefusals(t *testing.T) {
 	}
 	unit.Release()
 }
+
+// TestCatchUp: what another process has just made is found.
+func TestCatchUp(t *testing.T) {
+	functions := catalog{}
+	r := newRig(t, functions)
+	caught := 0
+	r.cfg.CatchUp = func(context.Context) error {
+		caught++
+		functions["late"] = active("1")
+		return nil
+	}
+	for range 2 {
+		if _, err := r.invoke("late", ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if caught != 1 {
+		t.Errorf("the catalog was brought up to date %d times, want once", caught)
+	}
+	r.cfg.CatchUp = func(context.Context) error { return errors.New("etcd is away") }
+	if _, err := r.invoke("none", ""); !isCode(err, "ResourceNotFoundException") {
+		t.Errorf("while etcd is away: %v", err)
+	}
+}
+
+// TestAway: workers that are not there cost an invoke nothing but time, however
+// many they are; a unit that was given up is replaced.
+func TestAway(t *testing.T) {
+	r := newRig(t, catalog{"f": active("1")})
+	for range 10 {
+		r.worker.errs = append(r.worker.errs, environment.ErrAway)
+	}
+	r.worker.errs = append(r.worker.errs, environment.ErrUnit)
+	if _, err := r.invoke("f", ""); err != nil {
+		t.Fatal(err)
+	}
+	if r.assigner.refused != 11 {
+		t.Errorf("%d refusals were told, want 11", r.assigner.refused)
+	}
+	if n := r.counter.InFlight("1"); n != 0 {
+		t.Errorf("%d units are held after the invoke", n)
+	}
+}
+
+func isCode(err error, code string) bool {
+	e, ok := awserr.As(err)
+	return ok && e.Code == code
+}

@@ -60,7 +60,7 @@ func NewServer(node *ca.Node, log *slog.Logger) *Server {
 
 // Serve answers until Stop.
 func (s *Server) Serve(listener net.Listener) error {
-	if err := s.grpc.Serve(listener); !errors.Is(err, grpc.ErrServerStopped) {
+	if err := s.grpc.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("rpc: %w", err)
 	}
 	return nil

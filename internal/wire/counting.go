@@ -120,6 +120,9 @@ func (c *Counts) join(ctx context.Context, partition int) error {
 	return nil
 }
 
+// Over implements counting.Source.
+func (c *Counts) Over(life uint64) { c.renew(life) }
+
 // renew begins another life: what was granted in the one before is nobody's.
 func (c *Counts) renew(life uint64) {
 	c.mu.Lock()
@@ -210,10 +213,19 @@ func (c *Counts) Give(pool string, from func() (n int, life uint64)) {
 	c.mu.Lock()
 	n, life := from()
 	s := &c.sessions[partition]
+	if n == 0 || life != c.life {
+		c.mu.Unlock()
+		return
+	}
 	number, epoch := s.number, s.epoch
+	if epoch == 0 {
+		// A session that is about to begin was told of them: it is not to begin.
+		s.number++
+	}
 	c.mu.Unlock()
-	if n == 0 || epoch == 0 || life != c.lifeNow() {
-		return // whoever leads is told what is held when the session begins
+	if epoch == 0 {
+		c.wg.Go(func() { _ = c.join(c.ctx, partition) }) // else with the next unit
+		return
 	}
 	told := make(chan struct{})
 	c.wg.Go(func() {
@@ -238,9 +250,3 @@ func (c *Counts) Give(pool string, from func() (n int, life uint64)) {
 // giveFor is how long it is waited for the leader's having heard of units that are
 // free.
 const giveFor = 5 * time.Millisecond
-
-func (c *Counts) lifeNow() uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.life
-}

@@ -19,11 +19,12 @@ import (
 type Counting struct {
 	// Led is what this process leads, with a channel that is closed when that
 	// changes.
-	Led       func() (map[int]uint64, <-chan struct{})
-	Directory *Directory
-	Tracker   *Tracker
-	Self      string
-	Log       *slog.Logger
+	Led func() (map[int]uint64, <-chan struct{})
+	// Nodes are all nodes of the cluster.
+	Nodes   func() []Node
+	Tracker *Tracker
+	Self    string
+	Log     *slog.Logger
 
 	shadow  *counting.Shadow
 	ledgers []*counting.Ledger
@@ -45,9 +46,18 @@ type asking struct {
 	worker    string
 }
 
-// Start begins to lead over so many partitions, and has a server answer.
-func (c *Counting) Start(s *rpc.Server, partitions int) {
+// Start begins to lead over so many partitions, and has a server answer. term is the
+// term that a partition is led in by now: whoever led before is not heeded, also if
+// this process had promised that in a former life.
+func (c *Counting) Start(ctx context.Context, s *rpc.Server, partitions int, term func(context.Context, int) (uint64, error)) error {
 	c.shadow = counting.NewShadow()
+	for p := range partitions {
+		epoch, err := term(ctx, p)
+		if err != nil {
+			return err
+		}
+		c.shadow.Promise(p, epoch)
+	}
 	c.asking, c.streams = make(map[asking]bool), make(map[string]int)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	for range partitions {
@@ -67,6 +77,7 @@ func (c *Counting) Start(s *rpc.Server, partitions int) {
 	})
 	c.wg.Go(c.lead)
 	c.wg.Go(c.look)
+	return nil
 }
 
 // Stop ends it.
@@ -106,9 +117,8 @@ func (c *Counting) leads(partition int, epoch uint64) bool {
 // others are the other assignment processes, and majority how many of them must
 // take part so that, with this one, more than half do.
 func (c *Counting) others() (others []Node, majority int) {
-	nodes, _, _ := c.Directory.All()
 	all := 0
-	for _, n := range nodes {
+	for _, n := range c.Nodes() {
 		if n.Has(ca.Assignment) {
 			all++
 			if n.Name != c.Self {
@@ -200,8 +210,7 @@ func (c *Counting) takeOver(partition int, epoch uint64) {
 
 // fronts are the frontends that there are.
 func (c *Counting) fronts() (all []counting.Front) {
-	nodes, _, _ := c.Directory.All()
-	for _, n := range nodes {
+	for _, n := range c.Nodes() {
 		if n.Has(ca.Frontend) {
 			all = append(all, counting.Front{Name: n.Name, Life: n.Life})
 		}

@@ -154,6 +154,9 @@ func (w *RemoteWorker) invoke(ctx context.Context, l environment.Lease, req *inv
 
 // broken is what becomes of an invoke without an answer.
 func (w *RemoteWorker) broken(err error, l environment.Lease, unit invocation.Unit) error {
+	if u, ok := unit.(interface{ Refused() }); ok && errors.Is(err, environment.ErrUnit) {
+		u.Refused()
+	}
 	if err = reached(err); errors.Is(err, environment.ErrNotAccepted) {
 		return err // it keeps its unit
 	}

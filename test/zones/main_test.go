@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,13 @@ func run(m *testing.M) int {
 		return complain(err)
 	}
 	code := m.Run()
+	if code != 0 {
+		logs, _ := filepath.Glob(filepath.Join(data, "az*", "*.log"))
+		for _, log := range logs {
+			text, _ := os.ReadFile(log)
+			fmt.Fprintf(os.Stderr, "==> %s\n%s\n", log, text[max(0, len(text)-20_000):])
+		}
+	}
 	if err := shared.Stop(); err != nil {
 		code = complain(err)
 	}
