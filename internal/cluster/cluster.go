@@ -88,7 +88,7 @@ type Hearth struct {
 	inside     inside
 	listen     string // the address that is listened on
 	url        string
-	draining atomic.Bool // the worker takes nothing new
+	draining   atomic.Bool // the worker takes nothing new
 	// provisioner knows of environments that are initialised ahead.
 	provisioner api.Provisioner
 	// ending is called when clients are about to be refused.

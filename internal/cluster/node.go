@@ -89,7 +89,7 @@ func StartNode(ctx context.Context, cfg NodeConfig) (_ *Node, err error) {
 		return nil, err
 	}
 	n := &Node{Hearth: &Hearth{cfg: cfg.Config}, cfg: cfg, node: node, id: node.Identity()}
-	n.life = uint64(time.Now().UnixNano()) //nolint:gosec // after 1970
+	n.life = uint64(time.Now().UnixNano())
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.ctx = run
 	n.stopLast(n.wg.Wait)

@@ -76,7 +76,9 @@ func connect(t *testing.T, client ca.Role, register func(*rpc.Server)) *pair {
 	t.Cleanup(func() {
 		_ = p.conn.Close()
 		p.server.Stop()
-		<-p.done
+		if err := <-p.done; err != nil {
+			t.Error(err)
+		}
 	})
 	return p
 }

@@ -131,7 +131,7 @@ func (c *Counts) renew(life uint64) {
 		return
 	}
 	c.log.Warn("counting: this frontend was taken for gone and begins anew")
-	c.life = max(c.life+1, uint64(time.Now().UnixNano())) //nolint:gosec // after 1970
+	c.life = max(c.life+1, uint64(time.Now().UnixNano()))
 	for i := range c.sessions {
 		c.sessions[i].number++
 		c.sessions[i].epoch = 0

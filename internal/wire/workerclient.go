@@ -160,8 +160,7 @@ func (w *RemoteWorker) broken(err error, l environment.Lease, unit invocation.Un
 	if err = reached(err); errors.Is(err, environment.ErrNotAccepted) {
 		return err // it keeps its unit
 	}
-	var answered *rpc.RemoteError
-	if errors.As(err, &answered) {
+	if _, answered := errors.AsType[*rpc.RemoteError](err); answered {
 		unit.Release() // the worker is there, and has nothing of it
 		return err
 	}

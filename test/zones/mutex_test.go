@@ -70,8 +70,7 @@ func TestAlternatingFrontends(t *testing.T) {
 	invoke(t.Context(), c, "alternating", 0) // the cold start
 	for i := range 100 {
 		if s := invoke(t.Context(), c, "alternating", 0); s.err != nil {
-			var e *types.TooManyRequestsException
-			if errors.As(s.err, &e) {
+			if e, ok := errors.AsType[*types.TooManyRequestsException](s.err); ok {
 				t.Fatalf("invoke %d after %v: %v", i, s.took, e.Reason)
 			}
 			t.Fatalf("invoke %d: %v", i, s.err)

@@ -11,9 +11,9 @@ import (
 	azs "hearth/internal/zones"
 )
 
-// outage is how long what is broken stays broken. `make soak-zones` gives the
-// minutes that are promised.
-var outage = flag.Duration("outage", 15*time.Second, "how long outages take")
+// outage is how long what is broken stays broken, and a third of how long the mutex
+// is tried. `make soak` gives the minutes that are promised.
+var outage = flag.Duration("outage", 8*time.Second, "how long outages take")
 
 // zones are all of them.
 var zones = azs.Zones
@@ -98,7 +98,7 @@ func TestRollingRestart(t *testing.T) {
 	for _, role := range []ca.Role{ca.State, ca.Assignment, ca.Frontend} {
 		for _, zone := range zones {
 			order(t, "restart", zone, role)
-			timer := time.NewTimer(6 * time.Second)
+			timer := time.NewTimer(3 * time.Second)
 			<-timer.C
 		}
 	}
@@ -107,7 +107,7 @@ func TestRollingRestart(t *testing.T) {
 	stop = loadWith(t, "rolling", 3, 50*time.Millisecond, func() *lambda.Client { return shared.Client() })
 	for _, zone := range zones {
 		order(t, "restart", zone, ca.Worker)
-		timer := time.NewTimer(10 * time.Second)
+		timer := time.NewTimer(7 * time.Second)
 		<-timer.C
 	}
 	if _, failed := report(t, stop(), began, known); failed > 0 {
