@@ -116,19 +116,26 @@ you run on it.`,
 		{"kill-az AZ [ROLE]", "kill", "Kill all processes of a zone, or one role's, at once (SIGKILL)"},
 		{"pause-az AZ [ROLE]", "pause", "Have them stand still (SIGSTOP)"},
 		{"cut-az AZ", "cut", "Cut a zone off: nothing that is sent arrives, and nobody is told"},
+		{"lose-az AZ", "lose", "Lose some of a zone's packets: --out and --in, of a hundred"},
 		{"restart-az AZ [ROLE]", "restart", "Stop them in an orderly way, and start them again"},
 		{"heal AZ [ROLE]", "heal", "Undo all of that"},
 	} {
-		cmd.AddCommand(&cobra.Command{
+		order := zones.Order{Do: o.do}
+		sub := &cobra.Command{
 			Use: o.use, Short: o.short, Args: cobra.RangeArgs(1, 2),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				order := zones.Order{Do: o.do, Zone: args[0]}
+				order.Zone = args[0]
 				if len(args) > 1 {
 					order.Role = ca.Role(args[1])
 				}
 				return zones.Send(cmd.Context(), a.data, order)
 			},
-		})
+		}
+		if o.do == "lose" {
+			sub.Flags().IntVar(&order.Out, "out", 0, "of a hundred packets that the zone sends, how many are lost")
+			sub.Flags().IntVar(&order.In, "in", 0, "of a hundred packets that are sent to it")
+		}
+		cmd.AddCommand(sub)
 	}
 	return cmd
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -39,9 +40,13 @@ type Fabric struct {
 	zones    []string
 	host     *Network // for what is changed on the host
 
-	mu  sync.Mutex
-	cut map[string]bool
+	mu     sync.Mutex
+	losses map[string]Loss
 }
+
+// Loss is how many of a hundred packets are dropped, of those that a zone sends and
+// of those that are sent to it.
+type Loss struct{ Out, In int }
 
 // FabricRange is where fabrics have their addresses: shared address space
 // (RFC 6598), of which each takes 256.
@@ -51,7 +56,7 @@ var FabricRange = netip.MustParsePrefix("100.127.0.0/16")
 // for its files, base the first of its 256 addresses.
 func NewFabric(instance, dir string, base netip.Addr, zones []string) *Fabric {
 	return &Fabric{
-		instance: instance, dir: dir, base: base, zones: zones, host: New(instance+"z", dir), cut: make(map[string]bool),
+		instance: instance, dir: dir, base: base, zones: zones, host: New(instance+"z", dir), losses: make(map[string]Loss),
 	}
 }
 
@@ -280,11 +285,12 @@ func exactly(key expr.MetaKey, op expr.CmpOp, name string) []expr.Any {
 	}
 }
 
-// Cut cuts a zone off from all others and from the host, or joins it again.
-func (f *Fabric) Cut(zone string, cut bool) error {
+// Lose has packets of a zone dropped, from now on: with all of them it is cut off
+// from the other zones and the host. The zero Loss joins it again.
+func (f *Fabric) Lose(zone string, loss Loss) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.cut[zone] = cut
+	f.losses[zone] = loss
 	router, err := netns.GetFromPath(f.path(routerName))
 	if err != nil {
 		return fmt.Errorf("network of zones: %w", err)
@@ -294,18 +300,29 @@ func (f *Fabric) Cut(zone string, cut bool) error {
 	if err != nil {
 		return fmt.Errorf("network of zones: %w", err)
 	}
-	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: "cut"}
+	table := &nftables.Table{Family: nftables.TableFamilyINet, Name: "losses"}
 	conn.AddTable(table)
 	conn.DelTable(table)
 	conn.AddTable(table)
 	forward := chains(conn, table)("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter)
 	for _, z := range f.zones {
-		if f.cut[z] {
-			forward(exactly(expr.MetaKeyIIFNAME, expr.CmpOpEq, z), drop)
-			forward(exactly(expr.MetaKeyOIFNAME, expr.CmpOpEq, z), drop)
+		for key, percent := range map[expr.MetaKey]int{expr.MetaKeyIIFNAME: f.losses[z].Out, expr.MetaKeyOIFNAME: f.losses[z].In} {
+			if percent > 0 {
+				forward(exactly(key, expr.CmpOpEq, z), sometimes(percent), drop)
+			}
 		}
 	}
-	return flush(conn, "cut "+zone)
+	return flush(conn, "losses of "+zone)
+}
+
+// sometimes matches so many packets of a hundred.
+func sometimes(percent int) []expr.Any {
+	return []expr.Any{
+		&expr.Numgen{Register: 1, Modulus: 100, Type: unix.NFT_NG_RANDOM},
+		// Numbers are compared as in a packet.
+		&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: 4, Size: 4},
+		&expr.Cmp{Op: expr.CmpOpLt, Register: 1, Data: binaryutil.BigEndian.PutUint32(uint32(percent))}, //nolint:gosec // at most 100
+	}
 }
 
 // FreeFabric finds 256 addresses of FabricRange that this machine has no route

@@ -16,14 +16,19 @@ import (
 	"time"
 
 	"hearth/internal/ca"
+	"hearth/internal/netns"
 )
 
 // Order is what is to happen to a zone, or to a role of it.
 type Order struct {
-	// Do is kill, pause, cut, heal or restart.
+	// Do is kill, pause, cut, lose, heal or restart.
 	Do   string  `json:"do"`
 	Zone string  `json:"zone"`
 	Role ca.Role `json:"role,omitempty"` // empty for all
+	// Out and In are for lose: how many of a hundred packets are dropped that the
+	// zone sends, and that are sent to it.
+	Out int `json:"out,omitempty"`
+	In  int `json:"in,omitempty"`
 }
 
 const socketFile = "chaos.sock"
@@ -85,14 +90,21 @@ func (c *Cluster) obey(o *Order) error {
 		for _, p := range processes {
 			p.restart()
 		}
-	case "cut":
+	case "cut", "lose":
 		if o.Role != "" {
-			return errors.New("only a whole zone can be cut off: give no role")
+			return errors.New("only a whole zone has a network: give no role")
 		}
-		return c.fabric.Cut(o.Zone, true)
+		loss := netns.Loss{Out: o.Out, In: o.In}
+		if o.Do == "cut" {
+			loss = netns.Loss{Out: 100, In: 100}
+		}
+		if loss.Out < 0 || loss.In < 0 || loss.Out > 100 || loss.In > 100 || loss == (netns.Loss{}) {
+			return fmt.Errorf("losses of %d and %d of 100 packets: want 0 to 100, and some", loss.Out, loss.In)
+		}
+		return c.fabric.Lose(o.Zone, loss)
 	case "heal":
 		if o.Role == "" {
-			if err := c.fabric.Cut(o.Zone, false); err != nil {
+			if err := c.fabric.Lose(o.Zone, netns.Loss{}); err != nil {
 				return err
 			}
 		}
@@ -100,7 +112,7 @@ func (c *Cluster) obey(o *Order) error {
 			p.heal()
 		}
 	default:
-		return fmt.Errorf("there is no %.20q; want kill, pause, cut, heal or restart", o.Do)
+		return fmt.Errorf("there is no %.20q; want kill, pause, cut, lose, heal or restart", o.Do)
 	}
 	return nil
 }

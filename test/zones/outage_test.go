@@ -114,3 +114,22 @@ func TestRollingRestart(t *testing.T) {
 		t.Errorf("%d invokes failed", failed)
 	}
 }
+
+// TestLosses: a zone that hears and is not heard, and lines that lose packets.
+func TestLosses(t *testing.T) {
+	create(t, "losing")
+	known := warm(t, "losing", 6)
+	for _, o := range []azs.Order{{Out: 100}, {In: 100}, {Out: 3, In: 3}} {
+		o.Do, o.Zone = "lose", "az3"
+		all, at := during(t, "losing", 3, 2*time.Second, *outage, func() {
+			if err := azs.Send(t.Context(), shared.Data, o); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if _, failed := report(t, all, at, known); failed > len(all)/20 {
+			t.Errorf("%d of %d invokes failed with losses of %d and %d", failed, len(all), o.Out, o.In)
+		}
+		order(t, "heal", "az3", "")
+		await(t, "losing", 20)
+	}
+}
