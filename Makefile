@@ -82,9 +82,9 @@ test: build bin/gofakes3 clients ## Run all tests, under the race detector
 .PHONY: soak
 soak: build ## Simulate 10,000 hours of a cluster that has bad luck, and break a real one for as long as it must stand
 	go test ./internal/sim -run Seeds -v -timeout 0 -args -seeds 1000 -chaos 10h
-	CGO_ENABLED=1 go test -race -v -timeout 0 ./test/zones -run 'TestMutex$$' -args -outage 200s
-	CGO_ENABLED=1 go test -race -v -timeout 0 ./test/zones -run 'TestEtcdDown$$' -args -outage 600s
-	CGO_ENABLED=1 go test -race -v -timeout 0 ./test/zones -run 'TestPauseLeaders$$' -args -outage 30s
+	CGO_ENABLED=1 go test -race -v -timeout 0 ./test/zones -run 'TestMutex$$' -args -strict -outage 200s
+	CGO_ENABLED=1 go test -race -v -timeout 0 ./test/zones -run 'TestEtcdDown$$' -args -strict -outage 600s
+	CGO_ENABLED=1 go test -race -v -timeout 0 ./test/zones -run 'TestPauseLeaders$$' -args -strict -outage 30s
 
 .PHONY: lint
 lint: bin/golangci-lint clients ## Check the code, its format, its modules and what is generated

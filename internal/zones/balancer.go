@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"hearth/internal/cluster"
@@ -104,6 +105,7 @@ func (one *backend) set(well bool) {
 // probe looks at a frontend from time to time: any answer is one.
 func (b *balancer) probe(one *backend) {
 	client := &http.Client{Timeout: probeFor, Transport: &http.Transport{DisableKeepAlives: true}}
+	late := 0
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
 	for {
@@ -115,7 +117,18 @@ func (b *balancer) probe(one *backend) {
 		if err == nil {
 			err = res.Body.Close()
 		}
-		one.set(err == nil)
+		switch {
+		case err == nil:
+			late = 0
+			one.set(true)
+		case errors.Is(err, syscall.ECONNREFUSED):
+			one.set(false)
+		default:
+			// It may be busy.
+			if late++; late > 1 {
+				one.set(false)
+			}
+		}
 		select {
 		case <-tick.C:
 		case <-b.ctx.Done():

@@ -70,18 +70,7 @@ func (c *Cluster) obey(o *Order) error {
 	c.log.Info("chaos", "do", o.Do, "zone", o.Zone, "role", o.Role)
 	switch o.Do {
 	case "kill":
-		if o.Role == "" {
-			// All at the same moment, as the power would go.
-			for _, p := range processes {
-				p.mu.Lock()
-				p.wanted = false
-				p.mu.Unlock()
-				p.signal(syscall.SIGKILL)
-			}
-		}
-		for _, p := range processes {
-			p.kill()
-		}
+		killAll(processes)
 	case "pause":
 		for _, p := range processes {
 			p.pause(true)
@@ -91,17 +80,7 @@ func (c *Cluster) obey(o *Order) error {
 			p.restart()
 		}
 	case "cut", "lose":
-		if o.Role != "" {
-			return errors.New("only a whole zone has a network: give no role")
-		}
-		loss := netns.Loss{Out: o.Out, In: o.In}
-		if o.Do == "cut" {
-			loss = netns.Loss{Out: 100, In: 100}
-		}
-		if loss.Out < 0 || loss.In < 0 || loss.Out > 100 || loss.In > 100 || loss == (netns.Loss{}) {
-			return fmt.Errorf("losses of %d and %d of 100 packets: want 0 to 100, and some", loss.Out, loss.In)
-		}
-		return c.fabric.Lose(o.Zone, loss)
+		return c.lose(o)
 	case "heal":
 		if o.Role == "" {
 			if err := c.fabric.Lose(o.Zone, netns.Loss{}); err != nil {
@@ -115,6 +94,35 @@ func (c *Cluster) obey(o *Order) error {
 		return fmt.Errorf("there is no %.20q; want kill, pause, cut, lose, heal or restart", o.Do)
 	}
 	return nil
+}
+
+// killAll kills processes at the same moment, as the power would go, and then what
+// they have started.
+func killAll(processes []*process) {
+	for _, p := range processes {
+		p.mu.Lock()
+		p.wanted = false
+		p.mu.Unlock()
+		p.signal(syscall.SIGKILL)
+	}
+	for _, p := range processes {
+		p.kill()
+	}
+}
+
+// lose breaks a zone's network.
+func (c *Cluster) lose(o *Order) error {
+	if o.Role != "" {
+		return errors.New("only a whole zone has a network: give no role")
+	}
+	loss := netns.Loss{Out: o.Out, In: o.In}
+	if o.Do == "cut" {
+		loss = netns.Loss{Out: 100, In: 100}
+	}
+	if loss.Out < 0 || loss.In < 0 || loss.Out > 100 || loss.In > 100 || loss == (netns.Loss{}) {
+		return fmt.Errorf("losses of %d and %d of 100 packets: want 0 to 100, and some", loss.Out, loss.In)
+	}
+	return c.fabric.Lose(o.Zone, loss)
 }
 
 // Send gives an order to the cluster that serves from a data directory.
