@@ -213,7 +213,7 @@ func TestSlices(t *testing.T) {
 }
 
 // BenchmarkUnits measures the admission by a leader, its unit kept by another
-// process, over TLS on loopback: 16 clients, each 100 times a second.
+// process, over TLS on loopback: 16 clients, each 50 times a second.
 func BenchmarkUnits(b *testing.B) {
 	w := newTown(b)
 	s, _ := w.front(b, "x")
@@ -233,9 +233,13 @@ func BenchmarkUnits(b *testing.B) {
 	var all []time.Duration
 	var wg sync.WaitGroup
 	b.ResetTimer()
-	for _, f := range functions {
+	const pace = 20 * time.Millisecond
+	for i, f := range functions {
 		wg.Go(func() {
-			tick := time.NewTicker(10 * time.Millisecond)
+			// Not all at the same moment.
+			phase := time.NewTimer(pace * time.Duration(i) / time.Duration(len(functions)))
+			<-phase.C
+			tick := time.NewTicker(pace)
 			defer tick.Stop()
 			for range b.N / len(functions) {
 				<-tick.C
