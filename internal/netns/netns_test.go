@@ -57,6 +57,10 @@ func inWorld(t *testing.T, do func(w *world) error) {
 			return err
 		}
 		defer own.Close()
+		// A new namespace has it as this machine has, whoever has switched it there.
+		if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("0"), 0o644); err != nil {
+			return err
+		}
 		w := &world{internet: internet, dir: dir, network: netns.New("test", dir, netip.MustParseAddr(private))}
 		if err := w.connect(); err != nil {
 			return err
