@@ -121,14 +121,19 @@ func (l *Ledger) Lead(epoch uint64, fronts []Front, rows []Row, complete bool) {
 	for _, f := range fronts {
 		l.fronts[f.Name] = &front{life: f.Life, left: make(map[uint64]*left)}
 	}
+	// A frontend may have begun other lives since it joined: the latest that is known
+	// is its present one.
+	for _, r := range rows {
+		if fr := l.fronts[r.Front.Name]; fr == nil {
+			l.fronts[r.Front.Name] = &front{life: r.Front.Life, left: make(map[uint64]*left)}
+		} else {
+			fr.life = max(fr.life, r.Front.Life)
+		}
+	}
 	for _, r := range rows {
 		b := l.book(r.Pool)
 		b.limit, b.longest = r.Limit, max(b.longest, r.Longest)
 		fr := l.fronts[r.Front.Name]
-		if fr == nil {
-			fr = &front{life: r.Front.Life, left: make(map[uint64]*left)}
-			l.fronts[r.Front.Name] = fr
-		}
 		if r.Front.Life == fr.life {
 			b.held[r.Front.Name] = r.Units
 			continue

@@ -116,7 +116,7 @@ func (l *simLeader) takeOver(epoch uint64) {
 				}
 				var fronts []Front
 				for _, f := range l.s.fronts {
-					fronts = append(fronts, Front{f.name, f.life})
+					fronts = append(fronts, Front{f.name, f.joined})
 				}
 				l.ledger.Lead(epoch, fronts, Merge(own, rows), wholes > 1)
 				l.tell()
@@ -215,6 +215,7 @@ func (l *simLeader) take(f *simFront, life, session uint64, reply func(bool, err
 type simFront struct {
 	s       *simulation
 	name    string
+	joined  uint64 // the life that the directory knows
 	life    uint64
 	session uint64
 	epoch   uint64 // of the leader it is registered with
@@ -398,6 +399,7 @@ func (s *simulation) mishap() {
 		f := s.fronts[s.IntN(len(s.fronts))]
 		f.up, f.held, f.used, f.session, f.epoch = false, 0, 0, 0, 0
 		f.life++
+		f.joined = f.life
 		s.after(time.Second, func() {
 			for _, l := range s.leaders {
 				l.ledger.Gone(f.name)
@@ -421,7 +423,7 @@ func simulate(seed uint64, hours time.Duration, planted string) *simulation {
 		l.ledger = NewLedger(l.clock, func(uint64, Front) {})
 		s.leaders = append(s.leaders, l)
 		s.workers = append(s.workers, &simWorker{s: s, name: fmt.Sprint("worker", i), fenced: map[string]uint64{}, busy: map[Front]int{}})
-		s.fronts = append(s.fronts, &simFront{s: s, name: fmt.Sprint("front", i), life: 1, up: true, seenEpoch: 1})
+		s.fronts = append(s.fronts, &simFront{s: s, name: fmt.Sprint("front", i), joined: 1, life: 1, up: true, seenEpoch: 1})
 	}
 	s.after(0, func() { s.leaders[0].takeOver(1) })
 	for _, l := range s.leaders {

@@ -76,7 +76,7 @@ func TestKillZone(t *testing.T) {
 	}
 	all, at := during(t, "killed", 6, 3*time.Second, 10*time.Second, func() { order(t, "kill", "az1", "") })
 	after, failed := report(t, all, at, known)
-	if failed > len(all)/20 {
+	if failed > len(all)/5 || *strict && failed > len(all)/50 {
 		t.Errorf("%d of %d invokes failed", failed, len(all))
 	}
 	// Those that were not needed are there, too.
@@ -91,10 +91,10 @@ func TestKillZone(t *testing.T) {
 			fresh++
 		}
 	}
-	if survivors > 8 || survivors < 7 || *strict && survivors < 8 {
+	if survivors > 8 || !within(8-survivors, 8, 30) {
 		t.Errorf("%d environments are left, want the 8 of the other zones", survivors)
 	}
-	if fresh > 1 || *strict && fresh > 0 {
+	if !within(fresh, 8, 40) {
 		t.Errorf("%d environments were started, though others were idle", fresh)
 	}
 	if *plotTo != "" {
