@@ -3,6 +3,7 @@ package zones
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hearth/internal/ca"
+	"hearth/internal/mount"
 )
 
 // process is a role of a zone.
@@ -184,6 +186,23 @@ func (c *Cluster) stopProcesses() {
 		}
 		wg.Wait()
 	}
+	for _, p := range c.processes {
+		if err := sweep(p.dir); err != nil {
+			c.log.Error("a process was killed, and not all that it left could be removed", "zone", p.zone, "role", p.role, "error", err)
+		}
+	}
+}
+
+// sweep ends what a process that was killed, and did not start again, has left: what
+// it had started, and what it had mounted.
+func sweep(dir string) error {
+	killLeft(dir)
+	err := mount.UnmountBelow(dir)
+	devices, listErr := mount.LoopsBelow(dir)
+	for _, d := range devices {
+		err = errors.Join(err, mount.DetachLoop(d))
+	}
+	return errors.Join(err, listErr)
 }
 
 // each finds the processes that were started for a directory: its path is in

@@ -101,7 +101,11 @@ func Start(ctx context.Context, cfg Config) (_ *Cluster, err error) {
 			c.log.Error("not stopped cleanly", "part", "data directory", "error", err)
 		}
 	})
-	killLeft(c.dir.Path())
+	// Of a former life that was killed. Other commands name the data directory, too:
+	// only the processes of zones name what is below.
+	for _, zone := range Zones {
+		killLeft(filepath.Join(c.dir.Path(), zone))
+	}
 	if err := c.prepare(ctx); err != nil {
 		return nil, err
 	}
