@@ -94,8 +94,21 @@ func (f *Frontends) Stop() {
 // errNoFrontend is why nothing could be asked.
 var errNoFrontend = errors.New("wire: no frontend can be reached; it is tried again with the next start")
 
+// lookFor is how long it is looked for a frontend that answers: they come up with
+// the cluster, and another may be about to lead.
+const lookFor = 10 * time.Second
+
 // askFrontends asks one frontend after the other until one has answered.
 func askFrontends[Req, Res any](ctx context.Context, f *Frontends, m rpc.Method[Req, Res], most time.Duration, req *Req) (*Res, error) {
+	for began := time.Now(); ; {
+		res, err := askEach(ctx, f, m, most, req)
+		if !errors.Is(err, errNoFrontend) || time.Since(began) > lookFor || wait(ctx, nil, 2*redial) != nil {
+			return res, err
+		}
+	}
+}
+
+func askEach[Req, Res any](ctx context.Context, f *Frontends, m rpc.Method[Req, Res], most time.Duration, req *Req) (*Res, error) {
 	failure := errNoFrontend
 	for _, n := range f.tracker.Nodes(ca.Frontend, f.zone) {
 		conn, err := f.tracker.conn(n.Address, ca.Frontend)
