@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"hearth/internal/datadir"
 )
 
 // Files of a node's directory.
@@ -32,38 +34,16 @@ func Save(dir string, key, cert, authority []byte) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("ca: %w", err)
 	}
-	files := FilesIn(dir)
 	// The certificate last: it is what a reader looks at.
 	for _, f := range []struct {
-		path    string
+		name    string
 		content []byte
-	}{{files.Key, key}, {files.Authority, authority}, {files.Cert, cert}} {
-		if err := write(f.path, f.content); err != nil {
+	}{{keyFile, key}, {authorityFile, authority}, {certFile, cert}} {
+		if err := datadir.SecretIn(dir, f.name).Save(f.content); err != nil {
 			return fmt.Errorf("ca: %w", err)
 		}
 	}
 	return nil
-}
-
-// write replaces a file, or leaves it as it was.
-func write(path string, content []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 // Node is this process: its certificate, and whom it believes.
@@ -144,12 +124,6 @@ func (n *Node) Identity() Identity {
 
 // Files are where the node's certificate is read from.
 func (n *Node) Files() Files { return n.files }
-
-// Expires is when the certificate ends.
-func (n *Node) Expires() time.Time {
-	cert, _ := n.current()
-	return cert.Leaf.NotAfter
-}
 
 // Server is how this process takes connections: from nodes of its cluster only.
 func (n *Node) Server() *tls.Config {

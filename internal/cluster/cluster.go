@@ -107,10 +107,7 @@ func Start(ctx context.Context, cfg Config) (_ *Hearth, err error) {
 		return nil, err
 	}
 	h := &Hearth{cfg: cfg}
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	h.ctx = run
-	h.stopLast(h.wg.Wait)
-	h.stopLast(cancel)
+	h.begin(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
 			h.unwind()
@@ -134,6 +131,15 @@ func Start(ctx context.Context, cfg Config) (_ *Hearth, err error) {
 	}
 	h.url = "http://" + h.listen
 	return h, h.serve(listener)
+}
+
+// begin gives what runs in the background its context, which unwind ends, and waits
+// for it.
+func (h *Hearth) begin(ctx context.Context) {
+	run, cancel := context.WithCancel(ctx)
+	h.ctx = run
+	h.stopLast(h.wg.Wait)
+	h.stopLast(cancel)
 }
 
 func (h *Hearth) stopLast(f func()) { h.undo = append(h.undo, f) }

@@ -85,10 +85,7 @@ func (n *Node) take(front *frontend.Service) (_ *leader, err error) {
 		cfg: n.Hearth.cfg, dir: n.dir, creds: n.creds, client: n.client, keyring: n.keyring, audit: n.audit, people: n.people, kms: n.kms,
 		catalog: n.catalog, runtimes: n.runtimes, machines: n.machines, provisioner: n.provisioner, listen: n.listen, url: n.url,
 	}
-	run, cancel := context.WithCancel(n.ctx)
-	h.ctx = run
-	h.stopLast(h.wg.Wait)
-	h.stopLast(cancel)
+	h.begin(n.ctx)
 	l := &leader{Hearth: h}
 	defer func() {
 		if err != nil {

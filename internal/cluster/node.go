@@ -90,10 +90,7 @@ func StartNode(ctx context.Context, cfg NodeConfig) (_ *Node, err error) {
 	}
 	n := &Node{Hearth: &Hearth{cfg: cfg.Config}, cfg: cfg, node: node, id: node.Identity()}
 	n.life = uint64(time.Now().UnixNano())
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	n.ctx = run
-	n.stopLast(n.wg.Wait)
-	n.stopLast(cancel)
+	n.begin(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
 			n.unwind()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"hearth/internal/datadir"
 )
 
 // configFile is a NodeConfig beside the node's certificate.
@@ -21,11 +23,7 @@ func SaveNode(cfg *NodeConfig) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("node's configuration: %w", err)
 	}
-	temp := filepath.Join(dir, ".new-"+configFile)
-	if err := os.WriteFile(temp, append(b, '\n'), 0o600); err != nil {
-		return fmt.Errorf("node's configuration: %w", err)
-	}
-	if err := os.Rename(temp, filepath.Join(dir, configFile)); err != nil {
+	if err := datadir.SecretIn(dir, configFile).Save(append(b, '\n')); err != nil {
 		return fmt.Errorf("node's configuration: %w", err)
 	}
 	return nil

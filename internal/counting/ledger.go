@@ -451,15 +451,3 @@ func (l *Ledger) Give(f Front, session uint64, pool string, n int) {
 	}
 	l.change()
 }
-
-// Held is how many units of a pool are held, as far as it is known.
-func (l *Ledger) Held(pool string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	b := l.pools[pool]
-	if b == nil {
-		return 0
-	}
-	n, _ := l.used(pool, b)
-	return n
-}

@@ -81,9 +81,6 @@ func (f *Fabric) address(line, nth int) netip.Addr {
 // Address is a zone's.
 func (f *Fabric) Address(zone string) netip.Addr { return f.address(1+slices.Index(f.zones, zone), 2) }
 
-// Host is the host's address, as zones see it.
-func (f *Fabric) Host() netip.Addr { return f.address(0, 2) }
-
 // Open makes the fabric, after it has removed what a former life left.
 func (f *Fabric) Open() (err error) {
 	if err := f.Close(); err != nil {

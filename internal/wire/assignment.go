@@ -55,11 +55,7 @@ func ask[Req, Res any](ctx context.Context, t *Tracker, partition int, m rpc.Met
 			}
 			continue
 		}
-		call, cancel := context.WithCancelCause(ctx)
-		stop := context.AfterFunc(c.over, func() { cancel(errMoved) })
-		res, err := rpc.Call(call, c.peer.conn, m, req)
-		stop()
-		cancel(nil)
+		res, err := askLeader(ctx, c, m, req)
 		_, unreachable := rpc.Unreachable(err)
 		switch {
 		case ctx.Err() != nil:
@@ -74,6 +70,14 @@ func ask[Req, Res any](ctx context.Context, t *Tracker, partition int, m rpc.Met
 			return res, err
 		}
 	}
+}
+
+// askLeader calls a leader for as long as it leads: errMoved.
+func askLeader[Req, Res any](ctx context.Context, c *claim, m rpc.Method[Req, Res], req *Req) (*Res, error) {
+	call, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.over, func() { cancel(errMoved) })()
+	return rpc.Call(call, c.peer.conn, m, req)
 }
 
 // wait waits for a change, at most as long as it says if that is not zero.

@@ -171,12 +171,8 @@ func (c *Counts) Take(ctx context.Context, pool string, limit, want int, longest
 			}
 			continue
 		}
-		call, end := context.WithCancelCause(ctx)
-		stop := context.AfterFunc(claim.over, func() { end(errMoved) })
-		res, err := rpc.Call(call, claim.peer.conn, methodTake,
+		res, err := askLeader(ctx, claim, methodTake,
 			&take{Partition: partition, Life: life, Session: number, Pool: pool, Limit: limit, Want: want, Longest: longest})
-		stop()
-		end(nil)
 		if err == nil && c.accept(partition, number, res, accept) {
 			return nil
 		}

@@ -251,18 +251,18 @@ func (c *Counting) ledger(partition int) (*counting.Ledger, error) {
 	return c.ledgers[partition], nil
 }
 
-// front is who calls, in the life that it says.
-func front(ctx context.Context, life uint64) (counting.Front, error) {
+// front is who calls, in the life that it says, with the ledger that it calls for.
+func (c *Counting) front(ctx context.Context, life uint64, partition int) (counting.Front, *counting.Ledger, error) {
 	caller, err := rpc.Caller(ctx)
-	return counting.Front{Name: caller.Name, Life: life}, err
+	if err != nil {
+		return counting.Front{}, nil, err
+	}
+	l, err := c.ledger(partition)
+	return counting.Front{Name: caller.Name, Life: life}, l, err
 }
 
 func (c *Counting) register(ctx context.Context, q *register) (*registered, error) {
-	f, err := front(ctx, q.Life)
-	if err != nil {
-		return nil, err
-	}
-	l, err := c.ledger(q.Partition)
+	f, l, err := c.front(ctx, q.Life, q.Partition)
 	if err != nil {
 		return nil, err
 	}
@@ -278,13 +278,9 @@ const (
 )
 
 func (c *Counting) take(ctx context.Context, q *take) (*taken, error) {
-	f, err := front(ctx, q.Life)
-	if err != nil {
-		return nil, err
-	}
 	began := time.Now()
 	for {
-		l, err := c.ledger(q.Partition)
+		f, l, err := c.front(ctx, q.Life, q.Partition)
 		if err != nil {
 			return nil, err
 		}
@@ -315,11 +311,7 @@ func (c *Counting) take(ctx context.Context, q *take) (*taken, error) {
 }
 
 func (c *Counting) give(ctx context.Context, q *give) (*none, error) {
-	f, err := front(ctx, q.Life)
-	if err != nil {
-		return nil, err
-	}
-	l, err := c.ledger(q.Partition)
+	f, l, err := c.front(ctx, q.Life, q.Partition)
 	if err != nil {
 		return nil, err
 	}

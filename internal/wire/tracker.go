@@ -2,7 +2,6 @@ package wire
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -156,20 +155,15 @@ func (t *Tracker) watch(p *peer) {
 			heard = false
 			t.bury(p)
 		}
-		timer := time.NewTimer(redial)
-		select {
-		case <-timer.C:
-		case <-t.ctx.Done():
-			timer.Stop()
-		}
+		_ = wait(t.ctx, nil, redial) // else the loop ends
 	}
 }
 
 // refused says that where a process was nothing listens any more. Whoever is cut
 // off or stands still answers nothing at all.
 func refused(err error) bool {
-	var e *rpc.UnreachableError
-	return errors.As(err, &e) && !e.Sent && rpc.Refused(err, syscall.ECONNREFUSED)
+	sent, is := rpc.Unreachable(err)
+	return is && !sent && rpc.Refused(err, syscall.ECONNREFUSED)
 }
 
 // bury says that a process that was heard is dead.
@@ -361,12 +355,8 @@ func (t *Tracker) Join(ctx context.Context, n Node) error {
 		if known > 0 {
 			return nil
 		}
-		timer := time.NewTimer(redial)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return context.Cause(ctx)
+		if err := wait(ctx, nil, redial); err != nil {
+			return err
 		}
 	}
 }

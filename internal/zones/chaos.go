@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"hearth/internal/ca"
@@ -70,7 +69,7 @@ func (c *Cluster) obey(o *Order) error {
 	c.log.Info("chaos", "do", o.Do, "zone", o.Zone, "role", o.Role)
 	switch o.Do {
 	case "kill":
-		killAll(processes)
+		kill(processes...)
 	case "pause":
 		for _, p := range processes {
 			p.pause(true)
@@ -94,20 +93,6 @@ func (c *Cluster) obey(o *Order) error {
 		return fmt.Errorf("there is no %.20q; want kill, pause, cut, lose, heal or restart", o.Do)
 	}
 	return nil
-}
-
-// killAll kills processes at the same moment, as the power would go, and then what
-// they have started.
-func killAll(processes []*process) {
-	for _, p := range processes {
-		p.mu.Lock()
-		p.wanted = false
-		p.mu.Unlock()
-		p.signal(syscall.SIGKILL)
-	}
-	for _, p := range processes {
-		p.kill()
-	}
 }
 
 // lose breaks a zone's network.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,10 +25,8 @@ type process struct {
 	role ca.Role
 	dir  string
 
-	mu sync.Mutex
-	// wanted says that it is to run; killed says why it does not.
-	wanted bool
-	paused bool
+	mu     sync.Mutex
+	wanted bool // it is to run
 	cmd    *exec.Cmd
 	parent *os.File // the process ends when this is closed
 	wake   chan struct{}
@@ -88,7 +87,7 @@ func (p *process) live(c *Cluster) {
 	err = c.fabric.Start(p.zone, cmd)
 	_ = read.Close() // the process has its own
 	if err == nil {
-		p.cmd, p.parent, p.paused = cmd, write, false
+		p.cmd, p.parent = cmd, write
 	}
 	p.mu.Unlock()
 	if err != nil {
@@ -116,20 +115,27 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
-// kill ends the process at once, with all that it has started, and keeps it so.
-func (p *process) kill() {
+// strike ends the process at once and keeps it so; what it has started is left.
+func (p *process) strike() {
 	p.mu.Lock()
 	p.wanted = false
 	p.mu.Unlock()
 	p.signal(syscall.SIGKILL)
-	killLeft(p.dir)
+}
+
+// kill ends processes at the same moment, as the power would go, and then what they
+// have started.
+func kill(processes ...*process) {
+	for _, p := range processes {
+		p.strike()
+	}
+	for _, p := range processes {
+		killLeft(p.dir)
+	}
 }
 
 // pause has the process stand still with all that it has started, or go on.
 func (p *process) pause(paused bool) {
-	p.mu.Lock()
-	p.paused = paused
-	p.mu.Unlock()
 	s := syscall.SIGSTOP
 	if !paused {
 		s = syscall.SIGCONT
@@ -170,7 +176,7 @@ func (p *process) stop() {
 	select {
 	case <-p.done:
 	case <-timer.C:
-		p.kill()
+		kill(p)
 		<-p.done
 	}
 }
@@ -214,8 +220,8 @@ func each(dir string, do func(pid int)) (found int) {
 	}
 	self := os.Getpid()
 	for _, e := range entries {
-		pid := pidOf(e.Name())
-		if pid == 0 || pid == self {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == self {
 			continue
 		}
 		line, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))

@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -218,7 +217,7 @@ func (c *Cluster) record() (*record, error) {
 	if b, err = json.MarshalIndent(r, "", "  "); err != nil {
 		return nil, err
 	}
-	return r, os.WriteFile(name, append(b, '\n'), 0o600)
+	return r, c.dir.Secret(recordFile).Save(append(b, '\n'))
 }
 
 // authority reads the cluster's, or makes it.
@@ -325,7 +324,7 @@ func (c *Cluster) tell(role ca.Role, address string) cluster.NodeConfig {
 	return cfg
 }
 
-// process finds one by zone and role.
+// find finds processes by zone and role.
 func (c *Cluster) find(zone string, role ca.Role) ([]*process, error) {
 	if !slices.Contains(Zones, zone) {
 		return nil, fmt.Errorf("there is no zone %.20q; want one of %v", zone, Zones)
@@ -340,13 +339,4 @@ func (c *Cluster) find(zone string, role ca.Role) ([]*process, error) {
 		return nil, fmt.Errorf("there is no role %.20q; want one of %v, or none for all", role, ca.Roles)
 	}
 	return found, nil
-}
-
-// pidOf reads a number from /proc.
-func pidOf(name string) int {
-	pid, err := strconv.Atoi(name)
-	if err != nil {
-		return 0
-	}
-	return pid
 }
