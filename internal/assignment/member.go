@@ -86,11 +86,7 @@ func (m *member) run(ctx context.Context) {
 // evict ends the term of a process that is dead, so that nobody need wait for it
 // to lapse.
 func (m *member) evict(ctx context.Context, name string) {
-	leader, err := m.log.Leader(ctx)
-	if err == nil && leader != nil && string(leader.Value) == name {
-		err = m.log.Evict(ctx, leader.Term)
-	}
-	if err != nil && ctx.Err() == nil {
+	if err := journal.EvictHolder(ctx, m.log, name); err != nil && ctx.Err() == nil {
 		m.logger.Warn("assignment: a term lapses by itself", "partition", m.id, "of", name, "error", err)
 	}
 }

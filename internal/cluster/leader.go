@@ -41,9 +41,7 @@ func (n *Node) controlLog() *journal.Etcd { return journal.NewEtcd(n.client, "co
 func (n *Node) lead(front *frontend.Service) {
 	log := n.controlLog()
 	// Nobody else has the name: it is that of a former life.
-	if now, err := log.Leader(n.ctx); err == nil && now != nil && string(now.Value) == n.id.Name {
-		_ = log.Evict(n.ctx, now.Term) // else it lapses by itself
-	}
+	_ = journal.EvictHolder(n.ctx, log, n.id.Name) // else it lapses by itself
 	for n.ctx.Err() == nil {
 		err := n.leadOnce(log, front)
 		if err == nil || n.ctx.Err() != nil {

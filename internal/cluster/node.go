@@ -17,6 +17,7 @@ import (
 	"hearth/internal/environment"
 	"hearth/internal/etcd"
 	"hearth/internal/frontend"
+	"hearth/internal/journal"
 	"hearth/internal/objectstore"
 	"hearth/internal/placement"
 	"hearth/internal/rpc"
@@ -61,6 +62,8 @@ type Node struct {
 
 	// leading is the part that one frontend has; nil elsewhere.
 	leading atomic.Pointer[leader]
+	// control is who leads the control plane, as far as this frontend knows.
+	control atomic.Pointer[journal.Leader]
 }
 
 const (
@@ -352,6 +355,7 @@ func (n *Node) startFrontend(ctx context.Context) (err error) {
 	n.stopLast(counts.Stop)
 	n.serveWorkers()
 	n.wg.Go(func() { n.lead(front) })
+	n.wg.Go(func() { n.controlLog().WatchLeader(n.ctx, n.control.Store) })
 	n.listenAndServe(public, n.route(invokes, false))
 	n.serveInside(internal, n.route(invokes, true))
 	return n.dir.Serving(n.url)

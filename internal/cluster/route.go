@@ -53,13 +53,8 @@ func (n *Node) route(invokes http.Handler, inside bool) http.Handler {
 var errNowhere = errors.New("cluster: nobody leads the control plane at the moment")
 
 // controlLeader is where the leader of the control plane serves other nodes.
-func (n *Node) controlLeader(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	leader, err := n.controlLog().Leader(ctx)
-	if err != nil {
-		return "", err
-	}
+func (n *Node) controlLeader() (string, error) {
+	leader := n.control.Load()
 	if leader == nil {
 		return "", errNowhere
 	}
@@ -71,7 +66,7 @@ func (n *Node) controlLeader(ctx context.Context) (string, error) {
 }
 
 // anyFrontend is where a frontend serves other nodes, of this zone if it lives.
-func (n *Node) anyFrontend(context.Context) (string, error) {
+func (n *Node) anyFrontend() (string, error) {
 	for _, f := range n.tracker.Nodes(ca.Frontend, n.id.Zone) {
 		return f.API, nil
 	}
@@ -79,7 +74,7 @@ func (n *Node) anyFrontend(context.Context) (string, error) {
 }
 
 // elsewhere has requests answered by another node.
-func (n *Node) elsewhere(where func(context.Context) (string, error)) http.Handler {
+func (n *Node) elsewhere(where func() (string, error)) http.Handler {
 	dialer := &net.Dialer{Timeout: 2 * time.Second}
 	transport := &http.Transport{
 		TLSClientConfig: n.node.Client(ca.Frontend), DialContext: dialer.DialContext, TLSHandshakeTimeout: 3 * time.Second,
@@ -100,7 +95,7 @@ func (n *Node) elsewhere(where func(context.Context) (string, error)) http.Handl
 		},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		address, err := where(r.Context())
+		address, err := where()
 		if err != nil {
 			n.cfg.Log.Warn("a request cannot be sent on", "error", err)
 			unavailable(w)

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -191,17 +192,60 @@ func (l *Etcd) awaitVacancy(ctx context.Context, from int64) error {
 
 // Leader implements Log.
 func (l *Etcd) Leader(ctx context.Context) (*Leader, error) {
+	leader, _, err := l.leader(ctx)
+	return leader, err
+}
+
+// leader returns who leads at a revision.
+func (l *Etcd) leader(ctx context.Context) (_ *Leader, revision int64, err error) {
 	ctx, cancel := l.bounded(ctx)
 	defer cancel()
 	answer, err := l.client.Get(ctx, l.leaderKey())
 	if err != nil {
-		return nil, fmt.Errorf("journal: find the leader: %w", err)
+		return nil, 0, fmt.Errorf("journal: find the leader: %w", err)
 	}
 	if len(answer.Kvs) == 0 {
-		return nil, nil //nolint:nilnil // nobody leads
+		return nil, answer.Header.Revision, nil
 	}
-	return &Leader{Term(answer.Kvs[0].ModRevision), answer.Kvs[0].Value}, nil
+	return leaderOf(answer.Kvs[0]), answer.Header.Revision, nil
 }
+
+// WatchLeader calls do with who leads, nil for nobody, now and whenever that
+// changes, until the context ends. While etcd cannot be asked, it stays as it was.
+func (l *Etcd) WatchLeader(ctx context.Context, do func(*Leader)) {
+	for {
+		_ = l.watchLeader(ctx, do) // it is begun anew, whyever it ended
+		if wait(ctx) != nil {
+			return
+		}
+	}
+}
+
+// watchLeader is one watch, which ends when etcd ends it.
+func (l *Etcd) watchLeader(ctx context.Context, do func(*Leader)) error {
+	leader, revision, err := l.leader(ctx)
+	if err != nil {
+		return err
+	}
+	do(leader)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for answer := range l.client.Watch(clientv3.WithRequireLeader(ctx), l.leaderKey(), clientv3.WithRev(revision+1)) {
+		if err := answer.Err(); err != nil {
+			return fmt.Errorf("journal: watch the leader: %w", err)
+		}
+		for _, event := range answer.Events {
+			if event.Type == clientv3.EventTypeDelete {
+				do(nil)
+			} else {
+				do(leaderOf(event.Kv))
+			}
+		}
+	}
+	return nil
+}
+
+func leaderOf(kv *mvccpb.KeyValue) *Leader { return &Leader{Term(kv.ModRevision), kv.Value} }
 
 // Evict implements Log.
 func (l *Etcd) Evict(ctx context.Context, term Term) error {
@@ -381,6 +425,13 @@ func (l *Etcd) watch(ctx context.Context, from int64, next *Index, do func(Entry
 		return context.Cause(ctx)
 	}
 	// Etcd has no leader, or has compacted what was to come: not in a loop.
+	return wait(ctx)
+}
+
+// watchPause is between a watch that ended and the next.
+const watchPause = 100 * time.Millisecond
+
+func wait(ctx context.Context) error {
 	timer := time.NewTimer(watchPause)
 	defer timer.Stop()
 	select {
@@ -390,6 +441,3 @@ func (l *Etcd) watch(ctx context.Context, from int64, next *Index, do func(Entry
 		return context.Cause(ctx)
 	}
 }
-
-// watchPause is between a watch that ended and the next.
-const watchPause = 100 * time.Millisecond

@@ -66,6 +66,16 @@ type Leadership interface {
 	Resign(ctx context.Context) error
 }
 
+// EvictHolder ends the term of a process that is dead, if it leads, so that nobody
+// need wait for the term to lapse. The value of its term is its name.
+func EvictHolder(ctx context.Context, log Log, name string) error {
+	leader, err := log.Leader(ctx)
+	if err != nil || leader == nil || string(leader.Value) != name {
+		return err
+	}
+	return log.Evict(ctx, leader.Term)
+}
+
 // Log is the log of one partition.
 type Log interface {
 	// Lead waits until nobody leads, and does. The term lapses when the process

@@ -310,3 +310,52 @@ func TestTwoLogs(t *testing.T) {
 		}
 	}
 }
+
+// TestWatchLeader: whoever leads is told of, and that nobody does.
+func TestWatchLeader(t *testing.T) {
+	server, err := etcd.Start(t.Context(), etcd.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	log := journal.NewEtcd(server.Client(), "p/1")
+	told := make(chan string)
+	ctx, cancel := context.WithCancel(t.Context())
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		log.WatchLeader(ctx, func(l *journal.Leader) {
+			name := ""
+			if l != nil {
+				name = string(l.Value)
+			}
+			select {
+			case told <- name:
+			case <-ctx.Done():
+			}
+		})
+	})
+	defer watching.Wait()
+	defer cancel()
+	want := func(name string) {
+		t.Helper()
+		if got := <-told; got != name {
+			t.Errorf("%q leads, want %q", got, name)
+		}
+	}
+	want("")
+	lead(t, log, "first")
+	want("first")
+	if err := journal.EvictHolder(t.Context(), log, "another"); err != nil {
+		t.Error(err)
+	}
+	if err := journal.EvictHolder(t.Context(), log, "first"); err != nil {
+		t.Error(err)
+	}
+	want("")
+	second := lead(t, log, "second")
+	want("second")
+	if err := second.Resign(t.Context()); err != nil {
+		t.Error(err)
+	}
+	want("")
+}

@@ -65,8 +65,14 @@ func (c *Conn) unreachable(ctx context.Context, sent bool, err error) error {
 
 var description = grpc.StreamDesc{ServerStreams: true}
 
+type patient struct{}
+
+// Patient has calls wait for a peer that cannot be reached until the context ends,
+// where they would fail at once.
+func Patient(ctx context.Context) context.Context { return context.WithValue(ctx, patient{}, true) }
+
 func (c *Conn) begin(ctx context.Context, name string, req any) (grpc.ClientStream, error) {
-	stream, err := c.grpc.NewStream(ctx, &description, "/"+name)
+	stream, err := c.grpc.NewStream(ctx, &description, "/"+name, grpc.WaitForReady(ctx.Value(patient{}) != nil))
 	if err != nil {
 		return nil, c.unreachable(ctx, false, err)
 	}

@@ -83,13 +83,29 @@ func faultOf(err error) *fault {
 	if e, ok := errors.AsType[*environment.BackoffError](err); ok {
 		f.Payload, f.Until = e.Payload, e.Until
 	}
+	f.Kind = KindOf(err)
+	return f
+}
+
+// KindOf names the error that crosses the wire as itself which an error is; empty
+// if it is none.
+func KindOf(err error) string {
 	for _, k := range kinds {
 		if errors.Is(err, k.err) {
-			f.Kind = k.name
-			break
+			return k.name
 		}
 	}
-	return f
+	return ""
+}
+
+// OfKind is the error of a name; nil if there is none.
+func OfKind(name string) error {
+	for _, k := range kinds {
+		if name == k.name {
+			return k.err
+		}
+	}
+	return nil
 }
 
 // RemoteError is an error that another process has answered.
@@ -112,10 +128,8 @@ func (f *fault) err() error {
 	case !f.Until.IsZero():
 		e.cause = &environment.BackoffError{Payload: f.Payload, Until: f.Until}
 	}
-	for _, k := range kinds {
-		if f.Kind == k.name {
-			e.cause = errors.Join(e.cause, k.err)
-		}
+	if err := OfKind(f.Kind); err != nil {
+		e.cause = errors.Join(e.cause, err)
 	}
 	return e
 }

@@ -1,6 +1,9 @@
 package rpc
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"testing"
 
 	"hearth/internal/environment"
@@ -31,4 +34,17 @@ func FuzzDecode(f *testing.F) {
 		var req invocation.Request
 		_ = wire.Unmarshal(b, &req)
 	})
+}
+
+// TestKinds: each kind of error is itself behind the wire, and no other.
+func TestKinds(t *testing.T) {
+	for _, k := range kinds {
+		err := faultOf(fmt.Errorf("somewhere: %w", k.err)).err()
+		if !errors.Is(err, k.err) || KindOf(err) != k.name {
+			t.Errorf("%s comes out as %q (%v)", k.name, KindOf(err), err)
+		}
+	}
+	if OfKind("") != nil || KindOf(io.EOF) != "" {
+		t.Error("what is none of the kinds is taken for one")
+	}
 }

@@ -130,10 +130,7 @@ func report[Req any](a *Assigner, partition int, m rpc.Method[Req, none], req *R
 
 // Refused implements frontend.Assigner.
 func (a *Assigner) Refused(l environment.Lease, why error) {
-	r := &refusal{
-		Lease: l, Busy: errors.Is(why, environment.ErrBusy), Gone: errors.Is(why, environment.ErrGone),
-		Stale: errors.Is(why, environment.ErrStale), Away: errors.Is(why, environment.ErrAway),
-	}
+	r := &refusal{Lease: l, Kind: rpc.KindOf(why)}
 	// The next try is to see what comes of it.
 	ctx, cancel := context.WithTimeout(a.ctx, time.Second)
 	defer cancel()

@@ -72,16 +72,9 @@ func (a *Assignment) acquire(ctx context.Context, q *acquire) (*environment.Leas
 }
 
 func (a *Assignment) refused(_ context.Context, r *refusal) (*none, error) {
-	why := environment.ErrNotAccepted
-	switch {
-	case r.Busy:
-		why = environment.ErrBusy
-	case r.Gone:
-		why = environment.ErrGone
-	case r.Stale:
-		why = environment.ErrStale
-	case r.Away:
-		why = environment.ErrAway
+	why := rpc.OfKind(r.Kind)
+	if why == nil {
+		why = environment.ErrNotAccepted
 	}
 	a.Service.Refused(r.Lease, why)
 	return nil, nil

@@ -74,8 +74,8 @@ type acquire struct {
 
 type refusal struct {
 	Lease environment.Lease
-	// Which of the errors it was.
-	Busy, Gone, Stale, Away bool
+	// Kind is which of the errors it was.
+	Kind string
 }
 
 type done struct {

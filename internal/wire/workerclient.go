@@ -89,9 +89,10 @@ func (w *RemoteWorker) Stop(ctx context.Context, id environment.ID) error {
 	return err
 }
 
-// List implements assignment.Worker.
+// List implements assignment.Worker. It waits a while for a worker that cannot be
+// reached, which may be about to be back.
 func (w *RemoteWorker) List(ctx context.Context, partition int, epoch uint64) ([]environment.Report, error) {
-	res, err := callWorker(ctx, w, methodList, listFor, &list{partition, epoch})
+	res, err := callWorker(rpc.Patient(ctx), w, methodList, listFor, &list{partition, epoch})
 	if err != nil {
 		return nil, err
 	}

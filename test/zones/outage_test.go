@@ -92,16 +92,27 @@ func TestCutZone(t *testing.T) {
 	}
 	order(t, "heal", "az2", "")
 	await(t, "cutoff", 20)
-	// Those that were cut off are there again, soon after their worker is heard.
+	// Those that were cut off are there again, soon after their worker is heard. If
+	// it is heard later, because the machine is busy, others are started meanwhile:
+	// only so many at once as there are then enter all.
 	timer := time.NewTimer(5 * time.Second)
 	<-timer.C
-	back := 0
-	for env := range warm(t, "cutoff", 12) {
-		if known[env] {
-			back++
+	var back, fresh int
+	for range 3 {
+		n := 12 + fresh
+		back, fresh = 0, 0
+		for env := range warm(t, "cutoff", n) {
+			if known[env] {
+				back++
+			} else {
+				fresh++
+			}
+		}
+		if *strict || within(12-back, 12, 20) {
+			break
 		}
 	}
-	if !within(12-back, 12, 50) {
+	if !within(12-back, 12, 20) {
 		t.Errorf("%d of 12 environments are back", back)
 	}
 }
