@@ -214,25 +214,25 @@ func (l *Etcd) leader(ctx context.Context) (_ *Leader, revision int64, err error
 // changes, until the context ends. While etcd cannot be asked, it stays as it was.
 func (l *Etcd) WatchLeader(ctx context.Context, do func(*Leader)) {
 	for {
-		_ = l.watchLeader(ctx, do) // it is begun anew, whyever it ended
+		l.watchLeader(ctx, do)
 		if wait(ctx) != nil {
 			return
 		}
 	}
 }
 
-// watchLeader is one watch, which ends when etcd ends it.
-func (l *Etcd) watchLeader(ctx context.Context, do func(*Leader)) error {
+// watchLeader is one watch. Another is begun, whyever it ended: there is no error.
+func (l *Etcd) watchLeader(ctx context.Context, do func(*Leader)) {
 	leader, revision, err := l.leader(ctx)
 	if err != nil {
-		return err
+		return
 	}
 	do(leader)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for answer := range l.client.Watch(clientv3.WithRequireLeader(ctx), l.leaderKey(), clientv3.WithRev(revision+1)) {
-		if err := answer.Err(); err != nil {
-			return fmt.Errorf("journal: watch the leader: %w", err)
+		if answer.Err() != nil {
+			return
 		}
 		for _, event := range answer.Events {
 			if event.Type == clientv3.EventTypeDelete {
@@ -242,7 +242,6 @@ func (l *Etcd) watchLeader(ctx context.Context, do func(*Leader)) error {
 			}
 		}
 	}
-	return nil
 }
 
 func leaderOf(kv *mvccpb.KeyValue) *Leader { return &Leader{Term(kv.ModRevision), kv.Value} }

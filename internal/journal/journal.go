@@ -52,7 +52,7 @@ var (
 // Leader is who leads a log.
 type Leader struct {
 	Term Term
-	// Value is what it says of itself: where it can be reached.
+	// Value is what it says of itself: its name.
 	Value []byte
 }
 
@@ -67,7 +67,7 @@ type Leadership interface {
 }
 
 // EvictHolder ends the term of a process that is dead, if it leads, so that nobody
-// need wait for the term to lapse. The value of its term is its name.
+// need wait for the term to lapse.
 func EvictHolder(ctx context.Context, log Log, name string) error {
 	leader, err := log.Leader(ctx)
 	if err != nil || leader == nil || string(leader.Value) != name {

@@ -348,6 +348,9 @@ func TestWatchLeader(t *testing.T) {
 	if err := journal.EvictHolder(t.Context(), log, "another"); err != nil {
 		t.Error(err)
 	}
+	if now, err := log.Leader(t.Context()); err != nil || now == nil || string(now.Value) != "first" {
+		t.Errorf("%v leads, %v, after another was evicted", now, err)
+	}
 	if err := journal.EvictHolder(t.Context(), log, "first"); err != nil {
 		t.Error(err)
 	}
